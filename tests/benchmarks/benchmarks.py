@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.benchmarks import arithmetic, deciding, gpu, growth, many, memory, networks, searches, simulation, sweeps
+from tests.benchmarks import (
+    arithmetic,
+    deciding,
+    gpu,
+    growth,
+    many,
+    memory,
+    networks,
+    searches,
+    simulation,
+    sweeps,
+    update_rules,
+)
 from tests.benchmarks.row import Benchmark
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -14,6 +26,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "landscape": arithmetic.landscape,
     "two-layer": networks.two_layer,
     "convnet": networks.convnet,
+    "optimizers": update_rules.optimizers,
     "sweep-cold": sweeps.cold,
     "sweep-running-cluster": sweeps.running,
     "network-sweep": sweeps.running_networks,

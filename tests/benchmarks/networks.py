@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tasks.arrays.devices import HOST
 from tasks.datasets import Cifar10
-from tasks.fused.problem import Problem
 from tasks.losses import Softmax
 from tasks.models import ConvNet, Mlp, Model
 from tasks.studies.train import Train
@@ -19,7 +17,7 @@ from tasks.trial import Trial
 from tests.benchmarks.arithmetic import peak, take
 from tests.benchmarks.commands import require_peer
 from tests.benchmarks.row import Reach, Row, Settings, faster
-from tests.benchmarks.timing import in_turns, seconds
+from tests.benchmarks.timing import in_turns, seconds, stretches
 
 # Hidden units, and what is to be reached of PyTorch's speed.
 WIDTHS = {32: 2.4, 100: 1.8, 256: 1.2}
@@ -79,7 +77,7 @@ def measured(settings: Settings, model: Model, trials: int, batch: int) -> dict[
     try:
         with threadpool_limits(1):
             dataset = images(settings)
-            ours, theirs = fused(model, dataset, trials, batch), alone(model, dataset, batch)
+            ours, theirs = stretches(group(model, trials, batch), dataset), alone(model, dataset, batch)
             ours()  # probes the BLAS
             take(theirs, 1)
             works = {
@@ -102,36 +100,11 @@ def images(settings: Settings) -> Any:
     return _load(str(settings.cifar10()))
 
 
-def fused(model: Model, dataset: Any, trials: int, batch: int) -> Callable[[], float]:
-    """Return what takes the next stretch of steps of trials of different learning rates, and tells seconds a step."""
-    group = [
-        Trial(
-            task=Train(),
-            model=model,
-            loss=Softmax(),
-            learning_rate=rate,
-            regularization=REGULARIZATION,
-            batch_size=batch,
-            steps=10_000,
-        )
-        for rate in np.geomspace(1e-4, 1e-2, trials).tolist()
-    ]
-    problem = Problem.of(group, dataset, like=HOST, threads=1)
-    strategy = group[0].strategy
-    stretch, state, done = strategy.stretch(problem), strategy.init(problem), 0
-
-    def step() -> float:
-        nonlocal state, done
-
-        def go() -> None:
-            nonlocal state
-            state, _ = strategy.advance(problem, state, done, done + stretch)
-
-        took = seconds(go)
-        done += stretch
-        return took / stretch
-
-    return step
+def group(model: Model, count: int, batch: int) -> list[Trial]:
+    """Return trials of different learning rates."""
+    settings = {"loss": Softmax(), "regularization": REGULARIZATION, "batch_size": batch, "steps": 10_000}
+    rates = np.geomspace(1e-4, 1e-2, count).tolist()
+    return [Trial(task=Train(), model=model, learning_rate=rate, **settings) for rate in rates]
 
 
 def alone(model: Model, dataset: Any, batch: int) -> Iterator[float]:

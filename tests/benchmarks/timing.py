@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+from tasks.arrays.devices import HOST
+from tasks.datasets.dataset import Dataset
+from tasks.fused.problem import Problem
+from tasks.trial import Trial
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -21,3 +26,22 @@ def in_turns(works: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[s
         for name, work in works.items():
             taken[name].append(work())
     return {name: statistics.median(numbers) for name, numbers in taken.items()}
+
+
+def stretches(trials: Sequence[Trial], dataset: Dataset) -> Callable[[], float]:
+    """Return what takes the next stretch of steps of fused trials, and tells the seconds of a step."""
+    problem, strategy = Problem.of(trials, dataset, like=HOST, threads=1), trials[0].strategy
+    stretch, state, done = strategy.stretch(problem), strategy.init(problem), 0
+
+    def take() -> float:
+        nonlocal state, done
+
+        def go() -> None:
+            nonlocal state
+            state, _ = strategy.advance(problem, state, done, done + stretch)
+
+        took = seconds(go)
+        done += stretch
+        return took / stretch
+
+    return take
