@@ -7,7 +7,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -225,8 +225,26 @@ class Store:
         with tempfile.TemporaryDirectory() as folder:
             self._write_files(Path(folder), change)
             self.client.log_artifacts(self._id(run), folder)
+        if self._proxies_files:
+            self._require_files(self._id(run), change.files)
         self.answered = time.monotonic()
         change.files = {}
+
+    @functools.cached_property
+    def _proxies_files(self) -> bool:
+        """Whether files go through the tracking server, and not to a place that the client writes to itself."""
+        location = str(self.client.get_experiment(self.experiment_id).artifact_location)
+        return location.startswith("mlflow-artifacts:")
+
+    def _require_files(self, run_id: str, files: Iterable[str]) -> None:
+        """Raise an `OSError` where a run lacks files that were uploaded.
+
+        MLflow takes any answer to an upload for a success, also the page on which a proxy wants its users to sign in.
+        """
+        there = {one.path for one in self.client.list_artifacts(run_id)}
+        lost = sorted({name.partition("/")[0] for name in files} - there)
+        if lost:
+            raise OSError(f"the store must hold the files that were uploaded, it lacks {', '.join(lost)}")
 
     def _end(self, run: str, change: Change) -> None:
         """End a run as FINISHED, FAILED or KILLED."""

@@ -64,6 +64,7 @@ class Proxy:
 
     - ``down``: hangs up without an answer,
     - ``503``: says so,
+    - ``login``: shows a page in place of every answer, as one that wants its users to sign in again,
     - ``small``: says 413 to a request of more than 2000 bytes,
     - ``lost``: passes every request on, and hangs up instead of answering one that is new,
     - ``slow``: takes its time for every answer,
@@ -106,6 +107,9 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(0.05)
         if proxy.fault == "503":
             self.reply(503, [], b"later")
+            return
+        if proxy.fault == "login":
+            self.reply(200, [("Content-Type", "text/html")], b"<html>sign in</html>")
             return
         if proxy.fault == "small" and len(body) > 2000:
             self.reply(413, [], b"<html>too large</html>")

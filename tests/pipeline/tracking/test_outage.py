@@ -7,16 +7,18 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from pipeline.backfill.backfill import backfill
 from pipeline.errors import RecordError
 from pipeline.figures.drawings import Figures
+from pipeline.record.outbox import Change
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Finished, Progressed, Retried, Started
 from pipeline.tracking import exporter, mlflow_recorder
 from pipeline.tracking.connection import connect
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
-from pipeline.tracking.sqlite_store import SqliteStore
+from pipeline.tracking.sqlite_store import SqliteStore, open_store
 from pipeline.tracking.unfinished import find_past, latest_sweeps
 from tests.pipeline.record.recording import PROVENANCE, block, done, header
 
@@ -32,6 +34,8 @@ VOLATILE = {
     "log",
     "log.entries",
 }
+
+RUN = f"run-{0:032x}"
 
 PATIENCE = 60.0
 
@@ -166,7 +170,7 @@ def comes_back(proxy):
     proxy.fault = None
 
 
-@pytest.mark.parametrize("fault", ["down", "503", "stuck"])
+@pytest.mark.parametrize("fault", ["down", "503", "stuck", "login"])
 def test_a_server_that_comes_back_gets_everything_once(fault, record, found, undisturbed, proxy, experiment):
     record(
         proxy.uri,
@@ -176,6 +180,23 @@ def test_a_server_that_comes_back_gets_everything_once(fault, record, found, und
     )
 
     assert found(experiment) == undisturbed
+
+
+def test_files_that_a_page_to_sign_in_has_swallowed_are_kept_and_written_again(proxy, experiment):
+    store = open_store(proxy.uri, experiment)
+    first = Change(name="a", start=0, files={"config.yaml": b"seed: 0"})
+    store.apply({RUN: first})  # from now on MLflow knows where the files of the run go
+    change = Change(files={"figures/loss.png": b"loss", "arrays.npz": b"weights"})
+
+    proxy.fault = "login"
+    with pytest.raises(MlflowException, match="not in a valid JSON format"):
+        store.apply({RUN: change})
+    proxy.fault = None
+    store.apply({RUN: change})
+
+    files = store.client.list_artifacts(store.ids[RUN])
+    assert [file.path for file in files] == ["arrays.npz", "config.yaml", "figures"]
+    assert change.files == {}
 
 
 def test_a_slow_server_holds_nothing_up_and_gets_everything_once(
