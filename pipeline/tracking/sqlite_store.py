@@ -88,6 +88,7 @@ class SqliteStore(Store):
         for run, change in changes.items():
             if change.start is not None:
                 self.ids.setdefault(run, run.removeprefix("run-"))
+            self._id(run)  # raises if there is none: of an error in a transaction MLflow makes one that may pass
             self._attach(run, change)
         with _transaction(self.client) as connection:
             self._insert_runs(connection, changes)

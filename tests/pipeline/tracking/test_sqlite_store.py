@@ -20,7 +20,7 @@ from mlflow.entities import Metric
 from pipeline.record.outbox import Change
 from pipeline.tracking.connection import connect, revisions
 from pipeline.tracking.sqlite_store import TESTED_REVISIONS, SqliteStore, _obstacle, open_store
-from pipeline.tracking.store import Store
+from pipeline.tracking.store import RUN_TAG, Store
 from tests.pipeline.disturbed import Sweep
 
 INF, NAN = float("inf"), float("nan")
@@ -185,6 +185,19 @@ def test_a_run_that_has_been_deleted_is_not_ended_and_costs_the_others_nothing(s
 
     assert ["active" in str(error) for error in refused] == [True]
     assert store.client.get_run(kept).info.status == "FINISHED"
+
+
+def test_a_run_that_was_deleted_before_a_sweep_is_resumed_is_refused_and_costs_the_others_nothing(store_uri):
+    now, name = open_store(store_uri, "odd / name %2F.."), f"run-{uuid.uuid4().hex}"
+    gone, kept = (now.create_run("run", tags, 0) for tags in ({RUN_TAG: name}, {}))
+    now.client.delete_run(gone)
+
+    refused = now.apply({name: Change(tags={"a": "b"}), kept: Change(end=("FINISHED", 1))})
+
+    assert [str(error) for error in refused] == [
+        f"the store must hold the run {name}, which was created before; it does not"
+    ]
+    assert now.client.get_run(kept).info.status == "FINISHED"
 
 
 def test_what_is_refused_does_not_stay_in_memory_with_its_error(store, plain):
