@@ -152,11 +152,12 @@ def _create(uri: str, file: Path) -> None:
 def answering(uri: str, rule: str = "") -> Iterator[None]:
     """Raise a `RecordError` where a store does not answer in this context, or refuses what breaks a ``rule``."""
     import sqlalchemy  # noqa: PLC0415  # takes seconds to import
+    from alembic.util.exc import CommandError  # noqa: PLC0415  # imports SQLAlchemy
     from mlflow.exceptions import MlflowException  # noqa: PLC0415  # takes seconds to import
 
     try:
         yield
-    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, ImportError, OSError) as error:
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, CommandError, ImportError, OSError) as error:
         if rule and is_refusal(error):
             raise RecordError(f"{rule}: {error}") from None
         raise unreachable(uri, error) from error

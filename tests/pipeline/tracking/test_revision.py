@@ -5,9 +5,10 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from alembic.util.exc import CommandError
 
 from pipeline.errors import RecordError
-from pipeline.tracking.connection import connect, probe, revisions
+from pipeline.tracking.connection import answering, connect, probe, revisions
 from pipeline.tracking.sqlite_store import open_store
 
 OLDER = "3da73c924c2f"
@@ -55,3 +56,9 @@ def test_tables_of_another_version_are_refused_and_not_changed(create, revision,
 
 def test_a_store_that_holds_nothing_may_be_finished(empty_store, tmp_path):
     probe(f"sqlite:///{of_revision(empty_store, tmp_path, OLDER)}", create=True)
+
+
+def test_tables_that_another_program_makes_meanwhile_are_an_error_and_no_traceback():
+    why = "Online migration expected to match one row"
+    with pytest.raises(RecordError, match=why), answering("sqlite:///mlflow.db"):
+        raise CommandError(why)
