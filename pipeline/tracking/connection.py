@@ -142,10 +142,15 @@ def _create(uri: str, file: Path) -> None:
 
     address, mark, query = uri.partition("?")
     fresh = file.with_name(f"{file.name}.part")
-    for left in (fresh, file.with_name(f"{fresh.name}-journal")):
+    journal = file.with_name(f"{fresh.name}-journal")
+    for left in (fresh, journal):  # of a killed process
         left.unlink(missing_ok=True)
-    MlflowClient(tracking_uri=f"{address}.part{mark}{query}").search_experiments(max_results=1)
-    fresh.replace(file)
+    try:
+        MlflowClient(tracking_uri=f"{address}.part{mark}{query}").search_experiments(max_results=1)
+        fresh.replace(file)
+    finally:
+        for left in (fresh, journal):
+            left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

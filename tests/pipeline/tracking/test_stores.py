@@ -156,6 +156,19 @@ def test_a_folder_of_any_name_keeps_its_record_to_itself(name, tmp_path):
     assert [path for neighbour in neighbours for path in neighbour.iterdir()] == []
 
 
+def test_a_store_that_cannot_be_created_leaves_no_part_of_it(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    code = f"from pipeline.tracking.connection import connect; connect({uri!r}, create=True)"
+    limited = ["bash", "-c", 'ulimit -f 100; exec "$@"', "", sys.executable, "-c", code]  # of about a million bytes
+
+    environment = {**os.environ, "PYTHONPATH": str(commands.ROOT)}
+    ended = subprocess.run(limited, check=False, env=environment, capture_output=True, text=True)
+
+    assert "must be a store that can be reached" in ended.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
+    assert [one.name for one in connect(uri, create=True).search_experiments()] == ["Default"]
+
+
 def test_a_process_that_is_killed_while_it_creates_a_store_leaves_one_that_can_be_used(tmp_path):
     uri, files = f"sqlite:///{tmp_path}/mlflow.db", [tmp_path / "mlflow.db", tmp_path / "mlflow.db.part"]
     code = f"from pipeline.tracking.connection import connect; connect({uri!r}, create=True)"
