@@ -52,6 +52,12 @@ def test_a_learning_rate_that_a_preset_needs_on_cifar10_is_in_readme():
     assert [one for one in needed.items() if "`{1}` to `{0}`".format(*one) not in README] == []
 
 
+def test_the_address_of_postgresql_names_the_driver_that_the_page_installs():
+    # Without a driver in the address it is another one from SQLAlchemy 2.1 on.
+    installed = re.findall(r"pip install (\w+)-binary", CLUSTERS)
+    assert installed == re.findall(r"postgresql(?:\+(\w+))?://", CLUSTERS)
+
+
 @pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / ".github").glob("*.md")], ids=lambda page: page.stem)
 def test_every_picture_and_page_that_a_page_shows_is_there(page):
     shown = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
