@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.address import absolute, redact, unreachable
+from pipeline.address import absolute, redact, sqlite_file, unreachable
 from pipeline.errors import RecordError
 from pipeline.record.artifacts import read_tag
 from pipeline.record.log import DamagedError, Log
@@ -56,8 +56,8 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
     Raises
     ------
     RecordError
-        If the log cannot be read, its sweep is still running or was resumed with another log, or the store does not
-        answer. It may be called again.
+        If the log cannot be read, the folder of the sweep's own store is gone, its sweep is still running or was
+        resumed with another log, or the store does not answer. It may be called again.
     """
     path = path.absolute()
     uri = absolute(uri or _address(path))
@@ -120,6 +120,9 @@ def _address(path: Path) -> str:
             uri = entry.uri if isinstance(entry, Opened) else uri
     if "***" in uri:
         raise RecordError(f"--tracking-uri must be given: a log holds no password, its store was {uri}")
+    file = sqlite_file(uri)
+    if file is not None and not file.parent.is_dir():  # a deleted store is made again, but not where nobody looks
+        raise RecordError(f"--tracking-uri must be given: the store was in {file.parent}, which is no more")
     return uri
 
 

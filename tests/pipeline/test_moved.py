@@ -36,6 +36,12 @@ def reproduced(parent, store, folder):
     assert "2 bit for bit equal" in done.stdout
 
 
+def backfilled(log, folder, code, *options):
+    done = run(["-m", "pipeline.backfill", str(log), *options], folder)
+    assert done.returncode == code
+    return done.stderr + done.stdout
+
+
 def test_a_project_that_is_moved_is_reproduced_from_anywhere_and_goes_on_where_it_is(tmp_path):
     old, new, elsewhere = tmp_path / "old", tmp_path / "new", tmp_path / "elsewhere"
     for folder in (old / "data", elsewhere):
@@ -49,6 +55,9 @@ def test_a_project_that_is_moved_is_reproduced_from_anywhere_and_goes_on_where_i
 
     shutil.move(old, new)
 
+    (log,) = new.rglob("record-*.log")
+    assert f"--tracking-uri must be given: the store was in {old}, which is no more" in backfilled(log, elsewhere, 2)
+    assert "0 missing reports" in backfilled(log, elsewhere, 0, "--tracking-uri", f"sqlite:///{new}/mlflow.db")
     reproduced(first, new, elsewhere)
     reproduced(swept(new, "learning_rate=0.5"), new, elsewhere)
     resumed = run([*SWEEP, "sweep.resume=true"], new)
