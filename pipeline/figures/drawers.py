@@ -8,6 +8,7 @@ import importlib
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, resource_tracker
+from multiprocessing.util import get_temp_dir
 from typing import Any, Protocol
 
 from pipeline.config.environment import variables
@@ -140,23 +142,24 @@ def _started() -> ProcessPoolExecutor:
             forkserver.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    pool = ProcessPoolExecutor(1, mp_context=forked, initializer=_begin)
+    pool = ProcessPoolExecutor(1, mp_context=forked, initializer=_begin, initargs=(get_temp_dir(),))
     pool.submit(importlib.import_module, _FIGURES[0])
     return pool
 
 
-def _begin() -> None:
-    """Initialise a drawing process."""
+def _begin(sockets: str) -> None:
+    """Initialise a drawing process, whose driver has the folder ``sockets`` for those of its processes."""
     # `ray job stop` and service managers signal a process and its children; the driver may still need figures.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     os.setpgid(0, 0)  # a session of its own would get as much CPU as the driver and its workers together
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # discard what libraries print
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(), sockets), daemon=True).start()
 
 
-def _end_with(driver: Any) -> None:
+def _end_with(driver: Any, sockets: str) -> None:
     driver.join()
+    shutil.rmtree(sockets, ignore_errors=True)  # a driver that was killed has left it
     os._exit(0)
 
 

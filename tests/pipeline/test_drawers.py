@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from multiprocessing import forkserver
@@ -178,14 +179,18 @@ def test_what_stands_in_the_current_folder_is_not_imported(drawers, tmp_path, mo
     assert drawers.submit(dict).result() == {}
 
 
-def test_a_driver_that_is_killed_leaves_no_process(tmp_path):
+def test_a_driver_that_is_killed_leaves_no_process_and_no_socket(tmp_path):
     told = tmp_path / "pid"
-    with told.open("w") as file:
-        end = subprocess.run([sys.executable, "-c", DRIVER], stdout=file, stderr=file, check=False, timeout=60)
+    with tempfile.TemporaryDirectory(prefix="") as temporary:  # a path that is short enough for a socket
+        with told.open("w") as file:
+            environment = {**os.environ, "TMPDIR": temporary}
+            command = [sys.executable, "-c", DRIVER]
+            end = subprocess.run(command, stdout=file, stderr=file, check=False, timeout=60, env=environment)
 
-    assert end.returncode == -signal.SIGKILL
-    deadline = time.monotonic() + 10
-    while is_alive(int(told.read_text())):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert told.read_text().strip().isdecimal()  # it says nothing
+        assert end.returncode == -signal.SIGKILL
+        deadline = time.monotonic() + 10
+        while is_alive(int(told.read_text())):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert told.read_text().strip().isdecimal()  # it says nothing
+        assert list(Path(temporary).iterdir()) == []
