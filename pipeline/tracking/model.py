@@ -79,7 +79,9 @@ def register(client: MlflowClient, uri: str, experiment_id: str, run_id: str, mo
         _save(Path(folder), logged, run_id, model)
         client.log_model_artifacts(logged.model_id, folder)
     client.finalize_logged_model(logged.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=model.step)])
+    outputs = client.get_run(run_id).outputs
+    if outputs is None or logged.model_id not in {one.model_id for one in outputs.model_outputs}:
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=model.step)])  # a second one is refused
     refusals(lambda: client.create_registered_model(model.name))  # it is refused where there is one
     with variables({"MLFLOW_TRACKING_URI": uri}):  # every registry looks up a logged model in the default store
         version = client.create_model_version(

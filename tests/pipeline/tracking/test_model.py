@@ -19,10 +19,11 @@ import yaml
 from mlflow.artifacts import download_artifacts
 from mlflow.models import ModelSignature, get_model_info
 
-from pipeline.record.protocol import Provenance, SweepHeader
+from pipeline.record.protocol import Provenance, SweepHeader, Trained
 from pipeline.reports import Finished, Started
 from pipeline.tracking.connection import connect
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
+from pipeline.tracking.model import register as again
 from pipeline.tracking.model import trained_model
 from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Split, make_dataset
@@ -126,6 +127,18 @@ def load(store_uri, folder, images):
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_model_whose_experiment_was_renamed_becomes_a_version_of_another_name(registered, client, store_uri, trial):
+    name, run = registered
+    takes = {"inputs": '[{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, 2, 2]}}]'}
+    trained = Trained(trial=trial(), name=f"{name} renamed", layers="[]", arrays=b"", signature=takes, step=0)
+    experiment = client.get_run(run).info.experiment_id
+
+    # and again, as if the answer to the first request had been lost
+    assert [again(client, store_uri, experiment, run, trained) for _ in range(2)] == [1, 1]
+
+    assert len(client.search_logged_models([experiment], f"source_run_id = '{run}'")) == 1
 
 
 def test_the_winner_is_a_version_of_the_registered_model(registered, store_uri):
