@@ -170,7 +170,7 @@ def answering(uri: str, rule: str = "") -> Iterator[None]:
 
 def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
     """Return the id of an experiment, which is created if it is not there; a deleted one raises a `RecordError`."""
-    with _locked(uri), http_variables(uri, _CONNECT_VARIABLES):
+    with answering(uri), _locked(uri), http_variables(uri, _CONNECT_VARIABLES):
         found = client.get_experiment_by_name(name)
         if found is None:
             file = sqlite_file(uri)
