@@ -138,7 +138,7 @@ class Log:
     def append(self, time: int, entry: Any) -> None:
         """Append an entry: it survives the end of the process, and after `sync` that of the machine.
 
-        If it cannot be written, the next call that can write writes it, too.
+        If it cannot be written, `write` is to be called again.
         """
         if self.path is None:
             return
@@ -146,6 +146,12 @@ class Log:
         self._checksum = _checksum_of(self._checksum, content)
         self._unwritten += _LENGTH.pack(len(content)) + self._checksum + content
         self.entries += 1
+        self.write()
+
+    def write(self) -> None:
+        """Write what could not be written before, when the disk was full, say."""
+        if not self._unwritten:
+            return
         try:
             if not self._trimmed:
                 os.ftruncate(self._file, self._end)  # removes a damaged end
@@ -175,7 +181,8 @@ class Log:
         return self.path is not None and not self._unwritten
 
     def close(self) -> None:
-        """Close the file, so that other processes may use it."""
+        """Write what is left to be written, and close the file, so that other processes may use it."""
+        self.write()
         if self.path is not None:
             os.close(self._file)
             if not self.needed:

@@ -281,6 +281,7 @@ class MlflowRecorder:
         with self._lock:
             if self._runs.parent is not None and not self._runs.closed:
                 self._runs.parent.refresh(REFRESH_EVERY)
+            self._log.write()
         self._log.sync()
 
     def _register_winner(self) -> None:

@@ -348,7 +348,8 @@ def test_a_log_in_use_is_refused(path):
     assert read(path) == ([], False)
 
 
-def test_on_a_full_disk_what_is_written_stays_whole_and_the_rest_waits(path):
+@pytest.mark.parametrize("then", ["append", "write", "close"])
+def test_on_a_full_disk_what_is_written_stays_whole_and_the_rest_waits(path, then):
     log = begin(path)
     log.append(0, Closed(status="FAILED"))
     before = path.read_bytes()
@@ -364,11 +365,15 @@ def test_on_a_full_disk_what_is_written_stays_whole_and_the_rest_waits(path):
     assert "File too large" in str(log.error)
     assert path.read_bytes() == before
     assert not log.is_whole
-    log.append(2, Closed(status="KILLED"))
-    assert log.is_whole
+    # once there is room again, it is written with the next entry, or without one
+    if then == "append":
+        log.append(2, Closed(status="KILLED"))
+    elif then == "write":
+        log.write()
+    assert log.is_whole is (then != "close")
     log.close()
     found, damaged = read(path)
-    assert ([time for time, _ in found], damaged) == ([0, 1, 2], False)
+    assert ([time for time, _ in found], damaged) == ([0, 1, 2] if then == "append" else [0, 1], False)
     assert len(found[1][1].files["big"]) == 2_000_000
 
 

@@ -1,6 +1,7 @@
 """A sweep recorded in a real store can be read back whole, by MLflow and by this project."""
 
 import dataclasses
+import errno
 import json
 import os
 import socket
@@ -17,7 +18,7 @@ from pipeline.errors import RecordError
 from pipeline.figures.drawings import DRAWN_TRIALS
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Finished, Progressed, Started
-from pipeline.tracking import exporter
+from pipeline.tracking import exporter, mlflow_recorder
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.reader import open_reader
 from pipeline.tracking.unfinished import find_past
@@ -160,6 +161,31 @@ def test_a_store_that_fails_is_told_at_the_end_and_never_before(
 
     with pytest.raises(RecordError, match=r"disk full at http://\*\*\*@host"):
         recorder.close("FINISHED")
+
+
+def test_what_a_full_disk_kept_out_of_the_log_is_written_once_there_is_room(
+    store_uri, experiment, tiny, trial, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(mlflow_recorder, "FLUSH_EVERY", 0.05)
+    recorder, write, refused = MlflowRecorder(store_uri, experiment, folder=tmp_path), os.pwrite, []
+    recorder.open(None, tiny, Provenance())
+
+    def full(*_):
+        refused.append(1)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    recorder.record(Started(trial=trial()))
+    recorder.sync()
+    assert refused
+    assert not recorder._log.is_whole
+
+    monkeypatch.setattr(os, "pwrite", write)
+    deadline = time.monotonic() + 30
+    while not recorder._log.is_whole and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert recorder._log.is_whole
+    recorder.close("KILLED")
 
 
 def test_a_deleted_experiment_is_refused(store_uri, experiment, client, tiny):
