@@ -34,6 +34,16 @@ _UNCHECKED = {
 _UNREAD = re.compile("LexerNoViableAlt|no viable alternative|(mismatched|extraneous) input|missing EQUAL")
 """What Hydra's parser says, in the words of ANTLR, of an override that its grammar does not know."""
 
+_TAKES_VALUE = re.compile("(-c|-cp|-cn|-cd|-p|--cfg|--config-(path|name|dir)|--package|--experimental-rerun)$")
+"""The options of Hydra after which their value stands, which is no override."""
+
+_OF_PLUGIN = re.compile(
+    r"(unexpected keyword argument '(?P<given>\w+)'|missing \d+ required .*?: '(?P<lacking>\w+)')"
+    r".*full_key: (?P<plugin>hydra\.(sweeper|launcher))$",
+    re.DOTALL,
+)
+"""What Python says of the keys with which Hydra makes a sweeper or a launcher."""
+
 
 def is_expected(error: BaseException) -> bool:
     """Return whether the user caused the error: by its type, or because Hydra raised it for an override."""
@@ -59,7 +69,8 @@ def message_of(error: BaseException) -> str:
     if isinstance(error, OSError) and (of_folder := _output_folder_text(error)):
         return redact(of_folder)
     text = redact(" ".join(_text_of(error).split()))
-    overrides = [redact(override) for override in sys.argv[1:] if not override.startswith("-")]
+    after = zip(sys.argv, sys.argv[1:], strict=False)
+    overrides = [redact(text) for option, text in after if not text.startswith("-") and not _TAKES_VALUE.match(option)]
     named = [override.partition("=")[0].lstrip("+~").strip() for override in overrides]
     if isinstance(error, SweepError) or any(name and name in text for name in named):
         return text
@@ -69,7 +80,7 @@ def message_of(error: BaseException) -> str:
             return f"{name} {_UNCHECKED[name]}, got {value}"
         if text.startswith("Config group override must be") and value not in TABLES.get(name, [value]):
             return str(wrong_choice(name, value, TABLES[name]))
-    return f"{text} (the overrides were: {' '.join(map(repr, overrides))})"
+    return f"{text} (the overrides were: {' '.join(map(repr, overrides))})" if overrides else text
 
 
 def _text_of(error: BaseException) -> str:
@@ -129,8 +140,8 @@ def _hydra_text(error: HydraException) -> str:
     if unknown:
         key = unknown.group(1).removesuffix(".")
         return _unknown_hydra_key(key) if key.startswith("hydra.") else _unknown_key(key)
-    if composed := re.search(r"(In '[^']+'): ConfigKeyError raised.*full_key: (hydra\.\S+)", text, re.DOTALL):
-        return f"{composed.group(1)}: {_unknown_hydra_key(composed.group(2))}"
+    if of_file := _file_text(text):
+        return of_file
     if isinstance(error.__cause__, OmegaConfBaseException) and not text:
         return message_of(error.__cause__)
     cause = error.__cause__ or error.__context__
@@ -138,6 +149,16 @@ def _hydra_text(error: HydraException) -> str:
     text = text.partition("Config search path:")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("See https")]
     return "; ".join(lines) + detail
+
+
+def _file_text(text: str) -> str:
+    """Return the message for a key of a file that Hydra or a plug-in does not have, or lacks; empty for all else."""
+    if composed := re.search(r"(In '[^']+'): ConfigKeyError raised.*full_key: (hydra\.\S+)", text, re.DOTALL):
+        return f"{composed.group(1)}: {_unknown_hydra_key(composed.group(2))}"
+    if (made := _OF_PLUGIN.search(text)) is None:
+        return ""
+    plugin, given, lacking = made["plugin"], made["given"], made["lacking"]
+    return _unknown_hydra_key(f"{plugin}.{given}") if given else f"{plugin}.{lacking} must be given, got none"
 
 
 def _unknown_key(key: str) -> str:

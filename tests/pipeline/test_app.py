@@ -27,6 +27,7 @@ def run(folder, *arguments, **environment):
 
 LOSS_NAMES, STRATEGY_NAMES = (", ".join(sorted(TABLES[group])) for group in ("loss", "strategy"))
 BAD = {
+    ("--config-name", "mine"): "Cannot find primary config 'mine'. Check that it's in your config search path.\n",
     ("learning_rat=1",): "learning_rat is no key of this config, did you mean learning_rate?",
     ("margin=2",): "margin is no key of this config, did you mean loss.margin?",
     ("loss.margn=2",): "loss.margn is no key of this config, did you mean loss.margin?",
@@ -66,9 +67,12 @@ BAD = {
     ("-m", "hydra.sweeper.params={seed: '1,2'}"): "+hydra.sweeper.params=VALUE adds it",
     ("dataset=npz", "dataset.root=~/set.npz"): "dataset.root=~/set.npz cannot be read at '~': a value that",
     ("sweep.name=two\nlines",): r"sweep.name=two lines cannot be read at '\n': a value that holds it must be quoted",
-    ("hydra.job_logging.root.level=LOUD",): "Unable to configure root logger: Unknown level: 'LOUD'",
+    (
+        *("--config-name", "config", "hydra.job_logging.root.level=LOUD"),
+    ): "Unknown level: 'LOUD' (the overrides were: 'hydra.job_logging.root.level=LOUD')",
     ("dataset=synthetic", "dataset.examples=1e15"): "there is not enough memory: Unable to allocate",
     ("hydra.sweeper.max_batch_size=2",): "hydra.sweeper.max_batch_size is no key of the sweeper that is chosen",
+    ("-m", "~hydra.sweeper.params"): "hydra.sweeper.params must be given, got none",
     ("hydra.job.env_copy=[NOWHERE_X]",): "'NOWHERE_X' must be set",
     ("hydra.verbose=5",): "hydra.verbose must be true, false, a logger or a list of loggers, got 5",
     ("-m", "hydra.sweeper=1", "hydra.verbose=true"): "hydra.sweeper must be chosen by hydra/sweeper=CHOICE, got 1",

@@ -21,6 +21,8 @@ PRESETS = {
     "headless": "hydra: {sweeper: {params: {seed: '1,2'}}}\n",
     "torn": "# @package _global_\nsteps: [1\n",
     "misspelt": "# @package _global_\nhydra: {swepper: {params: {seed: '1,2'}}}\n",
+    "of_a_search": "# @package _global_\nhydra: {sweeper: {n_trials: 9}}\n",
+    "of_a_launcher": "# @package _global_\nhydra: {launcher: {n_jobs: 9}}\n",
     "momentum": "# @package _global_\ndefaults: [override /optimizer: momentum]\n",
     "losses": "# @package _global_\nhydra: {sweeper: {params: {loss: 'svm,softmax', loss.margin: '1,2'}}}\n",
 }
@@ -60,7 +62,7 @@ ON_BOTH_SIDES = [
     ("--config-dir", "mine", "seed=1,2", "steps=20", "--multirun"),
 ]
 BY_MODE = ("++hydra.mode=MULTIRUN", "optimizer=sgd,momentum", "optimizer.momentum=0.3")
-NAMES = ("unpackaged", "misspelt", "headless", "torn", "mispelt")
+NAMES = ("unpackaged", "misspelt", "headless", "torn", "mispelt", "of_a_search", "of_a_launcher")
 WRONG = [("-m", "--config-dir", "mine", f"experiment={name}") for name in NAMES]
 
 
@@ -186,7 +188,7 @@ def test_a_value_that_only_a_job_can_resolve_is_left_to_it(tmp_path):
 
 
 def test_presets_are_told_what_is_wrong_with_them(dry_run):
-    codes, (unpackaged, misspelt, headless, torn, unknown), _ = zip(*map(dry_run, WRONG), strict=True)
+    codes, (unpackaged, misspelt, headless, torn, unknown, *of_others), _ = zip(*map(dry_run, WRONG), strict=True)
 
     assert set(codes) == {2}
     assert "experiment is no group of keys, but holds learning_rate, steps: the file of experiment=CHOICE" in unpackaged
@@ -195,6 +197,10 @@ def test_presets_are_told_what_is_wrong_with_them(dry_run):
     assert "experiment is no group of keys, but holds hydra: the file of experiment=CHOICE" in headless
     assert re.search(r"torn\.yaml\", line 2, column 8 expected ',' or ']', but got", torn)
     assert re.search(r"experiment must be one of .*misspelt, .*, got 'mispelt' \(did you mean 'misspelt'\?\)", unknown)
+    assert [told.partition(" (")[0] for told in of_others] == [
+        "error: hydra.sweeper.n_trials is no key of the sweeper that is chosen",
+        "error: hydra.launcher.n_jobs is no key of the launcher that is chosen",
+    ]
 
 
 def test_a_multirun_by_its_mode_has_keys_of_some_choices_too(dry_run):
