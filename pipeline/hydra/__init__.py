@@ -7,6 +7,7 @@ import sys
 import types
 
 from hydra.core.plugins import Plugins
+from hydra.core.utils import setup_globals
 
 from pipeline.hydra import groups
 from pipeline.hydra.launcher import SweepLauncher
@@ -20,6 +21,7 @@ NAMESPACE = f"{ROOT}.descent_sweeps"
 
 def register() -> None:
     """Register with Hydra the schema, and the classes that ``conf/hydra/launcher`` and ``conf/hydra/sweeper`` name."""
+    setup_globals()  # Hydra's own resolvers: it does not for --experimental-rerun
     groups.register()
     plugins = Plugins.instance()
     _stand_in_namespace()

@@ -294,6 +294,20 @@ def test_hydras_own_plugins_still_work(tmp_path):
 
 
 @pytest.mark.slow
+def test_hydra_runs_a_job_of_a_multirun_again_from_its_pickle(tmp_path):
+    pickles = "+hydra.callbacks.pickles._target_=hydra.experimental.callbacks.PickleJobInfoCallback"
+    many = run(tmp_path, "-m", *SMALL, "engine=inprocess", "seed=1,2", pickles)
+    assert many.returncode == 0, many.stderr
+    (pickled,) = tmp_path.glob("multirun/*/*/1/.hydra/config.pickle")
+
+    end = run(tmp_path, "--experimental-rerun", str(pickled))
+
+    assert end.returncode == 0, end.stderr
+    losses = stored(tmp_path, "SELECT value FROM latest_metrics WHERE key = 'val/loss'")
+    assert (len(losses), len(set(losses))) == (3, 2)  # of two jobs, and of one of them again
+
+
+@pytest.mark.slow
 def test_a_failed_trial_is_named_and_the_exit_code_says_so(tmp_path):
     end = run(tmp_path, *SMALL, "steps=100000", "trial.timeout=0.01")
 
