@@ -27,6 +27,7 @@ from pipeline.search.proposals import Proposals
 from pipeline.search.search import Proposal
 from pipeline.sweep.live import LiveSweep
 from pipeline.sweep.planning import show_dry_run
+from pipeline.sweep.run import require_alone
 from pipeline.sweep.source import Grid, PointSource
 from tasks.errors import ConfigError
 
@@ -201,19 +202,22 @@ def claimed_folder(config: DictConfig, composer: Composer, ours: SweepLauncher |
         raise
 
 
-def validated(jobs: Sequence[Job]) -> list[Point]:
+def validated(jobs: Sequence[Job], *, alone: bool) -> list[Point]:
     """Return the points of jobs before they start, but of those whose values may depend on where the jobs run.
 
     Raises
     ------
     ConfigError
-        If a value breaks its rule.
+        If a value breaks its rule, or that of a lone trial where another launcher runs each job ``alone``.
     """
     points = []
     for job in jobs:
         with contextlib.suppress(InterpolationResolutionError):  # such as a variable of the machine of another launcher
             if not job.uses_job_context():
                 points.append(job.point(job.resolved()))
+    if alone:
+        for point in points:
+            require_alone(point.config)
     return points
 
 

@@ -91,7 +91,7 @@ class SearchSweeper(ComposingSweeper):
         ``custom_search_space`` no value is checked, since this function may add what the points lack.
         """
         jobs = self.composer.compose_all(space.examples(), 0)
-        return [] if self.custom_search_space else validated(jobs)
+        return [] if self.custom_search_space else validated(jobs, alone=self.ours is None)
 
     def _by_batches(self, proposals: Proposals, objectives: Objectives) -> Sequence[JobReturn]:
         """Launch proposals as any launcher can: the next batch once all of the last one has ended."""

@@ -65,7 +65,7 @@ class GridSweeper(ComposingSweeper):
         else:
             # Our launcher composes all jobs before it starts any, with the keys that each has; others may not.
             composed = self.composer.compose_all(jobs, 0)
-            validated(composed)
+            validated(composed, alone=True)
             jobs = [list(job.overrides) for job in composed]
             self.validate_batch_is_legal(jobs)
         with claimed_folder(self.config, self.composer, self.ours):

@@ -46,6 +46,7 @@ BAD = {
     (RATE, "hydra.sweeper.storage=3"): "must be a database that Optuna can use, got 3: Could not parse",
     (RATE, "hydra.sweeper.custom_search_space=no.such"): "hydra.sweeper.custom_search_space must name a function",
     (RATE, "hydra.sweeper.custom_search_space=math.pi"): "as MODULE.FUNCTION, got 'math.pi': 3.14",
+    (RATE, "hydra/launcher=basic", "sweep.repeats=2"): "sweep.repeats must be 1 without --multirun or with another",
     ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
 }
 UNKNOWN = (RATE, "hydra.sweeper.metrics=[val/los,examples]", "hydra.sweep.dir=asked")

@@ -152,12 +152,14 @@ def test_a_key_that_no_job_has_leaves_no_folder_behind(tmp_path):
 
 
 def test_a_value_that_is_refused_leaves_no_folder_behind_with_another_launcher(tmp_path):
-    line = ["-m", "hydra/launcher=basic", "hydra.sweep.dir=out", "dataset=synthetic", "seed=3,-4"]
+    line = ["-m", "hydra/launcher=basic", "hydra.sweep.dir=out", "dataset=synthetic"]
 
-    ((code, err, _),) = session(tmp_path, line)
+    refused, repeated = session(tmp_path, [*line, "seed=3,-4"], [*line, "learning_rate=1,2", "sweep.repeats=2"])
 
-    assert (code, err) == (2, "error: seed must be >= 0, got -4\n")
-    assert not (tmp_path / "out/multirun.yaml").exists()
+    alone = "error: sweep.repeats must be 1 without --multirun or with another hydra/launcher, got 2\n"
+    assert refused[:2] == [2, "error: seed must be >= 0, got -4\n"]
+    assert repeated[:2] == [2, alone]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sweep_that_is_refused_leaves_its_folder_to_the_next(tmp_path):
