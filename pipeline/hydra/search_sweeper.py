@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from pipeline.hydra.grid import GridSpec, resolve
 from pipeline.hydra.launcher import claimed_folder, validated
 from pipeline.hydra.sweeper import ComposingSweeper, undo_deferral
 from pipeline.plan.plan import Point
+from pipeline.raised import Raised
 from pipeline.search.objectives import ACCURACY, Objectives
 from pipeline.search.proposals import Budget, Proposals
 from pipeline.search.search import Search
@@ -87,10 +87,16 @@ class SearchSweeper(ComposingSweeper):
     def _examples(self, space: SearchSpace) -> list[Point]:
         """Return points at the ends of a space.
 
-        A key that no point has, or a value that breaks its rule, is refused here, before anything is written. With a
-        ``custom_search_space`` no value is checked, since this function may add what the points lack.
+        A key that no point has, or a value that breaks its rule, is refused here, before anything is written, and so
+        are choices that bring sweeps of their own. With a ``custom_search_space`` no value is checked, since this
+        function may add what the points lack.
         """
         jobs = self.composer.compose_all(space.examples(), 0)
+        own: Any = OmegaConf.to_container(self.config.hydra.sweeper, resolve=False)
+        groups = " and ".join(filter(self.composer.is_group, space.distributions))
+        rule = "must have choices without a sweep of their own (hydra.sweeper.params) where they are searched"
+        for job in jobs:
+            require(job.base.hydra["sweeper"].get("params") == own["params"], groups, rule, " ".join(job.overrides))
         return [] if self.custom_search_space else validated(jobs, alone=self.ours is None)
 
     def _by_batches(self, proposals: Proposals, objectives: Objectives) -> Sequence[JobReturn]:
@@ -107,20 +113,36 @@ class SearchSweeper(ComposingSweeper):
 
     def _options(self, objectives: Objectives) -> Options:
         """Return the options of the search; a dry run leaves its storage alone."""
-        own = self.custom_search_space
+        own, storage = self.custom_search_space, _text("storage", self.storage)
         return Options(
             sampler=resolve(self.sampler),
             directions=objectives.directions,
-            storage=None if is_true(self.config, "dry_run") else _text(self.storage),
-            study_name=_text(self.study_name),
-            extend=functools.partial(_function(own), self.config) if own else None,
+            storage=None if is_true(self.config, "dry_run") else storage,
+            study_name=_text("study_name", self.study_name),
+            extend=_extension(own, self.config) if own else None,
             resume=is_true(self.config, "resume"),
         )
 
 
-def _text(value: Any) -> str | None:
+def _text(key: str, value: Any) -> str | None:
     """Return a text that the command line may have read as a number: ``hydra.sweeper.study_name=2``."""
+    usable = isinstance(value, str | int | float)
+    require(value is None or usable, f"hydra.sweeper.{key}", "must be a text, or null", resolve(value))
     return None if value is None else str(value)
+
+
+def _extension(name: str, config: DictConfig) -> Callable[[Any], None]:
+    """Return what calls the user's own function of that name with a config and a trial."""
+    function = _function(name)
+
+    def extend(trial: Any) -> None:
+        try:
+            function(config, trial)
+        except Exception as error:
+            rule = f"must be a function that adds keys to a trial, but {name}(config, trial) raised"
+            raise ConfigError(f"hydra.sweeper.custom_search_space {rule} {Raised.of(error).error}") from error
+
+    return extend
 
 
 def _function(name: str) -> Callable[..., object]:

@@ -128,6 +128,9 @@ def override_text(value: Any) -> str:
 def _distribution(override: Override) -> Any:
     sweep: Any = override.value()
     key = override.key_or_group
+    logarithmic = "log" in getattr(sweep, "tags", ())
+    rule = "must have the tag log on an interval() only"
+    require(override.is_interval_sweep() or not logarithmic, key, rule, str(override.input_line))
     try:
         if override.is_interval_sweep():
             return _interval(sweep)

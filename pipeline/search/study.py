@@ -37,6 +37,8 @@ class Options:
         return int(self.sampler.get("seed") or 0)
 
     def __post_init__(self) -> None:
+        chosen = isinstance(self.sampler, Mapping)
+        require(chosen, "hydra.sweeper.sampler", "must be chosen by hydra/sweeper/sampler=CHOICE", self.sampler)
         seed = self.sampler.get("seed")
         whole = seed is None or (isinstance(seed, int) and seed >= 0)
         require(whole, "hydra.sweeper.sampler.seed", "must be a whole number of at least 0, or null", seed)

@@ -46,6 +46,11 @@ BAD = {
     (RATE, "hydra.sweeper.storage=3"): "must be a database that Optuna can use, got 3: Could not parse",
     (RATE, "hydra.sweeper.custom_search_space=no.such"): "hydra.sweeper.custom_search_space must name a function",
     (RATE, "hydra.sweeper.custom_search_space=math.pi"): "as MODULE.FUNCTION, got 'math.pi': 3.14",
+    (RATE, "hydra.sweeper.custom_search_space=math.hypot"): "math.hypot(config, trial) raised TypeError: must be real",
+    (RATE, "hydra.sweeper.storage={url: 'sqlite://'}"): "hydra.sweeper.storage must be a text, or null, got {'url': ",
+    (RATE, "hydra.sweeper.sampler=null"): "hydra.sweeper.sampler must be chosen by hydra/sweeper/sampler=CHOICE, got",
+    (RATE, "hydra.sweeper.sampler=3"): "hydra.sweeper.sampler must be chosen by hydra/sweeper/sampler=CHOICE, got 3",
+    ("experiment=notes/minibatch,notes/lbfgs",): "experiment must have choices without a sweep of their own",
     (RATE, "hydra/launcher=basic", "sweep.repeats=2"): "sweep.repeats must be 1 without --multirun or with another",
     ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
 }

@@ -107,6 +107,8 @@ def test_a_grid_has_all_values_of_each_key():
         (["a=interval(1,1e400)"], r"a must span .*: its numbers must be finite \(got a=interval\(1,1e400\)\)"),
         (["a=range(1,1e400)"], "a must span what Optuna can search: its numbers must be finite"),
         ([f"a=range(0,{10**400})"], "a must span what Optuna can search: int too large"),
+        (["a=tag(log,range(1,9))"], r"a must have the tag log on an interval\(\) only, got .a=tag"),
+        (["a=tag(log,choice(1,9))"], r"a must have the tag log on an interval\(\) only"),
         (["a=range(3,3)"], "a must span what Optuna can search: a range must hold a value"),
     ],
 )
