@@ -15,7 +15,7 @@ from pipeline.search.library import load
 from pipeline.search.samplers import LEARNS_NOTHING, class_of, make_sampler, rehearse, startup
 from pipeline.search.space import SearchSpace, override_text
 from pipeline.search.study import Options, StudyError, open_study
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, require
 
 _MIN_COMPLETE = 10
 """The least number of complete trials for importances."""
@@ -126,6 +126,7 @@ class Search:
                 self._mark(trial)
         if self._options.extend is not None:
             self._options.extend(trial)
+            self._require_free(trial.params)
         own = {name: override_text(value) for name, value in trial.params.items()}
         if past is not None:
             _require_same(number, past, own)
@@ -254,6 +255,13 @@ class Search:
             self._since = trial.number
             trial.set_user_attr(_FIRST, self._marks())
         trial.set_user_attr(_SEARCH, self._since)
+
+    def _require_free(self, suggested: Mapping[str, Any]) -> None:
+        """Refuse a key that the user's own code suggests although it has a fixed value, which the trial would have."""
+        names = {name.lstrip("+") for name in suggested}
+        for text in self._space.fixed:
+            free = text.partition("=")[0].lstrip("+~") not in names
+            require(free, "hydra.sweeper.custom_search_space", "must suggest no key that has a fixed value", text)
 
     def _fail_lost(self) -> None:
         """Tell the study that the trials which a killed process left running, and this one does not have, have failed.

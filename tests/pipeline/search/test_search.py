@@ -228,3 +228,8 @@ def test_a_search_goes_on_from_what_a_users_own_code_has_added_to_its_points():
     assert all(list(one.params) == ["x", "n", "c", "momentum", "kind"] for one in before)
     assert {"true", "false"} < {one.params["kind"] for one in before}
     assert searched(made(past=[one.overrides for one in before], extend=extend), 12) == before
+
+
+def test_a_key_that_has_a_fixed_value_is_not_suggested_by_a_users_own_code():
+    with pytest.raises(ConfigError, match="custom_search_space must suggest no key that has a fixed value, got 'y=1'"):
+        made(extend=lambda trial: trial.suggest_int("y", 0, 9)).ask()
