@@ -71,7 +71,8 @@ def combinations(
     """Return the overrides of each job: every combination of the values, the last key varying fastest.
 
     Zipped keys take their first values together, then their second values, and so on. An interval is replaced by
-    ``points`` values, evenly spaced, in the logarithm if it has the tag log.
+    ``points`` values, evenly spaced, in the logarithm if it has the tag log. A later override of a key, with a plus or
+    without, replaces an earlier one.
 
     Raises
     ------
@@ -79,8 +80,9 @@ def combinations(
         If an override has no value, or values that cannot be listed, or zipped keys have different numbers of values,
         or there are more than `MOST_TRIALS` combinations.
     """
-    values = {override.get_key_element(): _values(override, points) for override in overrides}
-    names = {name.lstrip("+"): name for name in values}
+    last = {override.get_key_element().lstrip("+"): override for override in overrides}
+    names = {name: override.get_key_element() for name, override in last.items()}
+    values = {names[name]: _values(override, points) for name, override in last.items()}
     zipped_with: dict[str, list[str]] = {}
     for keys in zipped:
         for key in keys:

@@ -87,7 +87,7 @@ def _with_pair(pair: Sequence[_Value], axes: Sequence[Sequence[_Value]], left: C
 
 
 def space_of(overrides: Sequence[Override]) -> SearchSpace:
-    """Return the space of overrides; a later override of a key replaces an earlier one.
+    """Return the space of overrides; a later override of a key, with a plus or without, replaces an earlier one.
 
     Raises
     ------
@@ -96,10 +96,13 @@ def space_of(overrides: Sequence[Override]) -> SearchSpace:
     """
     distributions: dict[str, Any] = {}
     fixed: dict[str, str] = {}
+    last: dict[str, Override] = {}
     for override in overrides:
+        name = override.get_key_element().lstrip("+")
+        last.pop(name, None)
+        last[name] = override
+    for override in last.values():
         key = override.get_key_element()
-        distributions.pop(key, None)
-        fixed.pop(key, None)
         if override.is_sweep_override():
             distributions[key] = _distribution(override)
         elif override.is_delete() and override.value() is None:

@@ -39,6 +39,11 @@ def test_keys_that_are_zipped_vary_in_the_place_of_the_first_of_them():
     assert made == ["a=3 b=1 c=5", "a=3 b=1 c=6", "a=4 b=2 c=5", "a=4 b=2 c=6"]
 
 
+def test_what_is_given_last_replaces_the_values_of_a_key_with_a_plus_or_without():
+    assert jobs("a=1,2", "b=3,4", "++a=5") == ["++a=5 b=3", "++a=5 b=4"]
+    assert jobs("+a=1,2", "++a=3,4", "b=5,6", zipped=[["a", "b"]]) == ["++a=3 b=5", "++a=4 b=6"]
+
+
 def test_a_deletion_keeps_its_value_and_a_range_counts_by_its_step():
     assert jobs("~a", "~b=3", "c=range(0,1e8,5e7)") == ["~a ~b=3 c=0.0", "~a ~b=3 c=50000000.0"]
     assert jobs("a=null", "c=range(100000000,100000002)") == ["a=null c=100000000", "a=null c=100000001"]

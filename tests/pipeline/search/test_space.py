@@ -45,6 +45,7 @@ def test_what_is_given_last_counts_and_what_is_not_searched_is_part_of_every_poi
 
     assert made.distributions == {"b": IntDistribution(0, 2), "e": IntDistribution(0, 2)}
     assert made.fixed == ("+c=x", "a=3", "~d", "~f=2", "g=null")
+    assert space("a=1,2", "b=interval(0,1)", "++b=5", "+b=6").fixed == ("+b=6",)
 
 
 def test_the_outermost_values_of_a_range_are_those_that_may_be_proposed():
