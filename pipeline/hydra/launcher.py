@@ -17,6 +17,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from pipeline.address import redact
 from pipeline.config.schema import Config
+from pipeline.config.tables import TABLES
 from pipeline.display.console import make_console
 from pipeline.hydra.composer import Composer, Job
 from pipeline.hydra.folders import MULTIRUN, claim_folder, hide_credentials, is_true, write_folders
@@ -29,7 +30,8 @@ from pipeline.sweep.live import LiveSweep
 from pipeline.sweep.planning import show_dry_run
 from pipeline.sweep.run import require_alone
 from pipeline.sweep.source import Grid, PointSource
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, require
+from tasks.rows import row_name
 
 if TYPE_CHECKING:
     from hydra._internal.callbacks import Callbacks  # no more than its type is private
@@ -208,7 +210,7 @@ def validated(jobs: Sequence[Job], *, alone: bool) -> list[Point]:
     Raises
     ------
     ConfigError
-        If a value breaks its rule, or that of a lone trial where another launcher runs each job ``alone``.
+        If a value breaks its rule, or asks for what other launchers do not do, as each runs its jobs ``alone``.
     """
     points = []
     for job in jobs:
@@ -216,8 +218,10 @@ def validated(jobs: Sequence[Job], *, alone: bool) -> list[Point]:
             if not job.uses_job_context():
                 points.append(job.point(job.resolved()))
     if alone:
-        for point in points:
-            require_alone(point.config)
+        for config in (point.config for point in points):
+            require_alone(config)
+            rule = "must be none with another hydra/launcher, whose trials nothing compares"
+            require(not config.stopping.stops, "stopping", rule, row_name(TABLES["stopping"], config.stopping))
     return points
 
 

@@ -154,11 +154,14 @@ def test_a_key_that_no_job_has_leaves_no_folder_behind(tmp_path):
 def test_a_value_that_is_refused_leaves_no_folder_behind_with_another_launcher(tmp_path):
     line = ["-m", "hydra/launcher=basic", "hydra.sweep.dir=out", "dataset=synthetic"]
 
-    refused, repeated = session(tmp_path, [*line, "seed=3,-4"], [*line, "learning_rate=1,2", "sweep.repeats=2"])
+    given = (["seed=3,-4"], ["learning_rate=1,2", "sweep.repeats=2"], ["seed=3,4", "stopping=asha"])
+    ends = session(tmp_path, *([*line, *overrides] for overrides in given))
 
-    alone = "error: sweep.repeats must be 1 without --multirun or with another hydra/launcher, got 2\n"
-    assert refused[:2] == [2, "error: seed must be >= 0, got -4\n"]
-    assert repeated[:2] == [2, alone]
+    assert [end[:2] for end in ends] == [
+        [2, "error: seed must be >= 0, got -4\n"],
+        [2, "error: sweep.repeats must be 1 without --multirun or with another hydra/launcher, got 2\n"],
+        [2, "error: stopping must be none with another hydra/launcher, whose trials nothing compares, got 'asha'\n"],
+    ]
     assert list(tmp_path.iterdir()) == []
 
 
