@@ -31,7 +31,10 @@ def along_row(arrays: Array, row: Array, columns: Array, *, count: int | None = 
     coefficients = xp.stack([xp.ones_like(columns), columns], axis=1)
     count = count or max(1, block_sizes(arrays).numbers // math.prod(shape))
     for part in pieces(columns.shape[0], count):
-        yield xp.reshape(coefficients[part, ...] @ line, (-1, *shape))
+        some = coefficients[part, ...]
+        # A BLAS computes a single row by another routine, which may round otherwise.
+        rows = some if some.shape[0] > 1 else xp.concat([some, some])
+        yield xp.reshape((rows @ line)[: some.shape[0], ...], (-1, *shape))
 
 
 def over_grid(problem: Problem, compute: Callable[[Array, Array], Array], a: np.ndarray, b: np.ndarray) -> np.ndarray:
