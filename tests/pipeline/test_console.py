@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.display.console import Display, Loading, make_console, plain_console, show_table
+from pipeline.display.console import PLAIN_EVERY, Display, Loading, make_console, plain_console, show_table
 from pipeline.reports import Failed, Finished, Layout, Progressed, Started
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
@@ -117,81 +117,57 @@ def test_the_bar_is_of_all_steps_also_of_those_that_a_search_adds(trials, monkey
     assert (bar.completed, bar.total) == (100, 300)
 
 
-def test_what_a_search_will_propose_counts_as_trials_and_as_time_that_is_left(trials, console, monkeypatch):
-    clock = iter([0, 60, 60, 75, 75]).__next__
-    monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=clock))
-    tally = Tally(trials)
-    display = Display(console, tally, to_come=lambda: 6)
-    for step in (10, 85):
-        tally.count(progressed(trials[0], step))
-        display.update()
+@pytest.fixture
+def lines_of(console, monkeypatch):
+    """Return what counts trials' steps, shows each at its times of the clock, and returns the lines."""
+
+    def show(trials, steps, times, *, every=PLAIN_EVERY, **options):
+        monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=iter(times).__next__))
+        monkeypatch.setattr("pipeline.display.console.PLAIN_EVERY", every)
+        tally = Tally(trials)
+        display = Display(console, tally, **options)
+        for trial, step in steps:
+            tally.count(progressed(trials[trial], step))
+            display.update()
+        return console.file.getvalue().splitlines()
+
+    return show
+
+
+def test_what_a_search_will_propose_counts_as_trials_and_as_time_that_is_left(trials, lines_of):
+    lines = lines_of(trials, [(0, 10), (0, 85)], [0, 60, 60, 75, 75], to_come=lambda: 6)
 
     # 815 steps of nine trials are left, of which 75 took 15 seconds
-    assert console.file.getvalue().splitlines()[-1] == "0/9 trials, 1 running, 0 failed, 2 min 43 s left"
+    assert lines[-1] == "0/9 trials, 1 running, 0 failed, 2 min 43 s left"
 
 
-def test_the_time_that_is_left_is_that_of_steps_and_not_of_the_start(trials, console, monkeypatch):
-    clock = iter([0, 60, 60, 75, 75]).__next__  # a minute passes before the first steps are done
-    monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=clock))
-    tally = Tally(trials)
-    display = Display(console, tally)
-    for step in (10, 85):
-        tally.count(progressed(trials[0], step))
-        display.update()
-
-    assert console.file.getvalue().splitlines() == [
+def test_the_time_that_is_left_is_that_of_steps_and_not_of_the_start(trials, lines_of):
+    # given a minute before the first steps are done
+    assert lines_of(trials, [(0, 10), (0, 85)], [0, 60, 60, 75, 75]) == [
         "0/3 trials, 1 running, 0 failed, 1 min 0 s",
         "0/3 trials, 1 running, 0 failed, 43 s left",
     ]
 
 
-def test_no_time_is_told_from_the_first_few_of_many_steps_but_for_slow_ones(trials, console, monkeypatch):
+def test_no_time_is_told_from_the_first_few_of_many_steps_but_for_slow_ones(trials, lines_of):
     # given 290 steps that are left, of which two are done in two seconds, and no other for half a minute
-    clock = iter([0, 5, 5, 7, 7, 7, 37, 37]).__next__
-    monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=clock))
-    monkeypatch.setattr("pipeline.display.console.PLAIN_EVERY", 0)
-    tally = Tally(trials)
-    display = Display(console, tally)
-    for step in (10, 12, 12):
-        tally.count(progressed(trials[0], step))
-        display.update()
+    lines = lines_of(trials, [(0, 10), (0, 12), (0, 12)], [0, 5, 5, 7, 7, 7, 37, 37], every=0)
 
-    assert [line.rsplit(", ")[-1] for line in console.file.getvalue().splitlines()] == [
-        "5 s",
-        "7 s",
-        "1 h 16 min left",
-    ]
+    assert [line.rsplit(", ")[-1] for line in lines] == ["5 s", "7 s", "1 h 16 min left"]
 
 
-def test_the_time_that_is_left_is_that_of_the_steps_of_late(trials, console, monkeypatch):
+def test_the_time_that_is_left_is_that_of_the_steps_of_late(trials, lines_of):
     # given two trials that take two seconds together, and one that takes a second a step
-    clock = iter([0, 1, 1, 2, 2, 20, 20, 40, 40, 60, 60]).__next__
-    monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=clock))
-    monkeypatch.setattr("pipeline.display.console.PLAIN_EVERY", 0)
-    tally = Tally(trials)
-    display = Display(console, tally)
-    for trial, step in ((0, 100), (1, 100), (2, 18), (2, 38), (2, 58)):
-        tally.count(progressed(trials[trial], step))
-        display.update()
+    steps, times = [(0, 100), (1, 100), (2, 18), (2, 38), (2, 58)], [0, 1, 1, 2, 2, 20, 20, 40, 40, 60, 60]
 
-    assert console.file.getvalue().splitlines()[-1] == "0/3 trials, 3 running, 0 failed, 42 s left"
+    assert lines_of(trials, steps, times, every=0)[-1] == "0/3 trials, 3 running, 0 failed, 42 s left"
 
 
-def test_the_time_that_is_left_is_told_also_while_a_step_takes_long(trials, console, monkeypatch):
+def test_the_time_that_is_left_is_told_also_while_a_step_takes_long(trials, lines_of):
     # given steps of a minute each, and other reports meanwhile
-    clock = iter([0, 60, 60, 120, 120, 170, 170]).__next__
-    monkeypatch.setattr("pipeline.display.console.time", SimpleNamespace(monotonic=clock))
-    tally = Tally(trials[:1])
-    display = Display(console, tally)
-    for step in (98, 99, 99):
-        tally.count(progressed(trials[0], step))
-        display.update()
+    lines = lines_of(trials[:1], [(0, 98), (0, 99), (0, 99)], [0, 60, 60, 120, 120, 170, 170])
 
-    assert [line.rsplit(", ")[-1] for line in console.file.getvalue().splitlines()] == [
-        "1 min 0 s",
-        "1 min 0 s left",
-        "1 min 50 s left",
-    ]
+    assert [line.rsplit(", ")[-1] for line in lines] == ["1 min 0 s", "1 min 0 s left", "1 min 50 s left"]
 
 
 def test_no_time_is_left_once_a_rule_has_stopped_more_than_was_expected(trials, console, monkeypatch):
