@@ -17,7 +17,7 @@ import numpy as np
 from tasks.arrays.devices import DEVICE_BLOCKS, BlockSizes
 from tasks.arrays.products import most_aligned
 from tasks.datasets.dataset import Dataset
-from tasks.fused.update_rules import state_of
+from tasks.fused.update_rules import empty_state
 from tasks.models.model import ScoreLinear
 from tasks.trial import Trial, uses_model
 
@@ -123,7 +123,7 @@ class Sizes:
             evaluated=min(max(len(dataset.validation), len(dataset.test)), block * threads),
             block=block,
             threads=threads,
-            states=1 + len({name for trial in trials for name in state_of(trial.optimizer)}),
+            states=1 + len({name for trial in trials for name in empty_state(trial.optimizer)}),
             # In a search that is not in score space, the host draws and evaluates one candidate at a time.
             candidates=blocks.candidates if on_device or in_score_space else 1,
             aligned=1 if on_device else most_aligned(len(dataset.classes), train % block or block, inputs),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import re
 import sys
 import traceback
@@ -69,8 +70,8 @@ def message_of(error: BaseException) -> str:
     if isinstance(error, OSError) and (of_folder := _output_folder_text(error)):
         return redact(of_folder)
     text = redact(" ".join(_text_of(error).split()))
-    after = zip(sys.argv, sys.argv[1:], strict=False)
-    overrides = [redact(text) for option, text in after if not text.startswith("-") and not _TAKES_VALUE.match(option)]
+    pairs = itertools.pairwise(sys.argv)
+    overrides = [redact(text) for option, text in pairs if not text.startswith("-") and not _TAKES_VALUE.match(option)]
     named = [override.partition("=")[0].lstrip("+~").strip() for override in overrides]
     if isinstance(error, SweepError) or any(name and name in text for name in named):
         return text

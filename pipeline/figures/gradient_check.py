@@ -13,6 +13,7 @@ from pipeline.figures.style import (
     COLOURS,
     GREEN,
     INK,
+    LEGEND_ROW,
     ORANGE,
     VERMILION,
     blank,
@@ -27,7 +28,6 @@ from tasks.events import Result
 from tasks.studies.compared_gradients import DOUBTFUL, GOOD, WRONG, layers_of
 
 _LEAST = 1e-16  # where an error of 0 is drawn on the logarithmic axis
-_ROW = 0.055  # the height of a legend's row, of the panel's
 _MOST_POINTS = 20_000  # more are slow to draw and overlap
 
 
@@ -66,7 +66,7 @@ def _scatter(
         ends = [analytic[positive].min(), analytic[positive].max()]
         axes.plot(ends, ends, color=INK, linewidth=1, linestyle="--", label="equal")
     low, high = np.log10(axes.get_ylim())
-    room = _ROW * (1 + len(axes.get_legend_handles_labels()[0]))
+    room = LEGEND_ROW * (1 + len(axes.get_legend_handles_labels()[0]))
     axes.set_ylim(top=10 ** (high + (high - low) * room / (1 - room)))  # points run up to the corner of a wide legend
     legend(axes, loc="upper left")
 

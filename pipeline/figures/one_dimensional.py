@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from pipeline.figures.style import INK, LINES, blank, captioned, label, legend
+from pipeline.figures.style import INK, LEGEND_ROW, LINES, blank, captioned, label, legend
 from pipeline.figures.trials import caption_of_trial
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
@@ -14,7 +14,6 @@ from tasks.studies.one_dimensional import OneDimensional
 
 _DASHES = ("-", "--", ":", "-.")
 _MOST_NAMED, _MOST_ROWS = 3, 6  # points whose terms, and rows, a legend has room for
-_ROW = 0.055  # the height of a legend's row, of the panel's
 
 
 def draw_one_dimensional(trial: PlannedTrial, result: Result) -> bytes:
@@ -43,7 +42,7 @@ def draw_one_dimensional(trial: PlannedTrial, result: Result) -> bytes:
         axes.set_xlim(w[0], w[-1])
         names = len(axes.get_legend_handles_labels()[0])
         columns = 1 + (names > _MOST_ROWS)
-        room = _ROW * (-(-names // columns) + 1)  # above the lines, for the legend
+        room = LEGEND_ROW * (-(-names // columns) + 1)  # above the lines, for the legend
         axes.set_ylim(0, axes.get_ylim()[1] / (1 - room))
         legend(axes, loc="upper center", ncols=columns)
     return captioned(figure, caption_of_trial(trial))

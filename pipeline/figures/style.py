@@ -26,6 +26,9 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 INK, QUIET = "#222222", "#777777"
 
+LEGEND_ROW = 0.055
+"""The height of a row of a legend, as a share of its panel."""
+
 LINES = tuple(itertools.product(("-", "--", ":"), COLOURS))
 """Styles and colours of lines: as many can be told apart in one panel."""
 

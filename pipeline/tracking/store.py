@@ -180,6 +180,8 @@ class Store:
 
     def _log_values(self, run: str, change: Change) -> None:
         """Write params, tags and points in batches."""
+        if not (change.params or change.tags or change.points):
+            return
         from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415  # takes seconds to import
 
         points = [
@@ -190,7 +192,7 @@ class Store:
         tags = [RunTag(key, self.with_ids(value)) for key, value in change.tags.items()]
         params = [Param(*param) for param in change.params.items()]
         refused: list[Exception] = []
-        for start in range(0, len(points) or bool(params or tags), POINTS_AT_ONCE):
+        for start in range(0, max(1, len(points)), POINTS_AT_ONCE):
             others = (params, tags) if start == 0 else ((), ())
             refused += self._log_batch(self._id(run), points[start : start + POINTS_AT_ONCE], *others)
         change.points, change.params, change.tags = [], {}, {}

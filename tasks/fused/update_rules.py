@@ -30,7 +30,8 @@ class UpdateRules:
     def of(cls, trials: Sequence[Trial], *, like: Array) -> UpdateRules:
         """Return the update rules of trials, in the precision and on the device of ``like``."""
         runs = by_form([trial.optimizer for trial in trials])
-        return cls(runs=tuple((run, stack(rows, like=like, trailing=1), state_of(rows[0])) for run, rows in runs))
+        stacked = ((run, stack(rows, like=like, trailing=1), tuple(empty_state(rows[0]))) for run, rows in runs)
+        return cls(runs=tuple(stacked))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,6 +66,6 @@ class UpdateRules:
         return concatenated(updates), {name: concatenated([after[name] for after in states]) for name in state}
 
 
-def state_of(optimizer: Optimizer) -> tuple[str, ...]:
-    """Return the names of an optimiser's state."""
-    return tuple(optimizer.init(np.empty(0, dtype=np.float32)))
+def empty_state(optimizer: Optimizer) -> State:
+    """Return an optimiser's state of no weights: its names and types."""
+    return optimizer.init(np.empty(0, dtype=np.float32))

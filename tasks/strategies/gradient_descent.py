@@ -16,6 +16,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.fused.descent import Descent, Replayed
 from tasks.fused.problem import CACHED_BYTES, Problem
 from tasks.fused.state import MEASURES, Measured, State
+from tasks.fused.update_rules import empty_state
 from tasks.strategies.plain_descent import PlainDescent
 from tasks.strategies.row_descent import RowDescent
 from tasks.strategies.scaled_descent import ScaledDescent
@@ -53,8 +54,7 @@ class GradientDescent:
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return how the update is computed; rules with a state of another type than the weights are kept apart."""
-        state = trial.optimizer.init(np.empty(0, dtype=np.float32))
-        alike = all(array.dtype == np.float32 for array in state.values())
+        alike = all(array.dtype == np.float32 for array in empty_state(trial.optimizer).values())
         return (_descent(trial), None if alike else form(trial.optimizer))
 
     def check(self, trial: Trial, dataset: Dataset) -> None:

@@ -128,11 +128,12 @@ def _compare_weights(checked: Problem, plain: Problem, h: float) -> Mapping[str,
 def _compare_data(checked: Problem, plain: Problem, h: float) -> Mapping[str, Compared]:
     """Compare the gradients of each example's loss by its pixels."""
     (point, batch), analytic = _point_and_batch(plain), _data_gradient(checked)  # (N, D)
-    resolution = plain_slopes.resolution(plain, point[0], batch, h=h)[:, None]
-    if isinstance(plain.model, ScoreLinear):
+    linear = isinstance(plain.model, ScoreLinear)
+    rounded = not linear or _above_usual_scale(plain)
+    resolution = plain_slopes.resolution(plain, point[0], batch, h=h)[:, None] if rounded else 0.0
+    if linear:
         slopes = score_space.by_data(plain, point[0], batch, h=h)
-        floor = resolution if _above_usual_scale(plain) else 0.0
-        return {"data": Compared.of(analytic, slopes, np.indices(analytic.shape), resolution=floor)}
+        return {"data": Compared.of(analytic, slopes, np.indices(analytic.shape), resolution=resolution)}
     chosen = np.stack([_drawn(plain, analytic.shape[1], n) for n in range(len(batch))])
     slopes = plain_slopes.by_data(plain, point[0], batch, chosen, h=h)
     examples = np.broadcast_to(np.arange(len(batch))[:, None], chosen.shape)
