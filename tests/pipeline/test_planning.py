@@ -123,7 +123,7 @@ def test_a_dry_run_says_the_time_of_what_trains_only():
         show_dry_run([point(0, task={"name": task}, dataset={"name": "digits"})], Grid([]), console, lone=False)
         return console.file.getvalue().splitlines()[0]
 
-    assert said("train").endswith("; about 0 s")
+    assert re.search(r"; about \d+ s$", said("train"))  # how long depends on how busy the machine is
     assert re.fullmatch(r"1 trial, 0 folded, in 1 group on \d+ workers?", said("landscape"))
 
 
