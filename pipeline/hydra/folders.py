@@ -95,13 +95,13 @@ def claim_folder(config: DictConfig) -> Claim | None:
     return Claim(folder=folder, moved=number > 1, made=made)
 
 
-def write_folders(jobs: Mapping[str, Job], *, most: int | None = None) -> None:
+def write_folders(jobs: Mapping[str, Job], *, together: bool = False) -> None:
     """Write ``.hydra/config.yaml``, ``overrides.yaml`` and ``hydra.yaml`` for every job, given by folder.
 
-    For more than ``most`` jobs, one file in the sweep's folder, `JOBS`, holds the configs and overrides instead.
+    If ``together``, their configs and overrides are appended to one file in the sweep's folder, `JOBS`, instead.
     """
     yaml = _Yaml()
-    if most is not None and len(jobs) > most:
+    if together:
         _write_one_file(jobs, yaml)
         return
     for folder, job in jobs.items():

@@ -156,7 +156,7 @@ class SweepLauncher(Launcher):
         """Run the jobs in the sweep, and return each one's score, or its failure, by its number."""
         points = [one.job.point(one.values) for one in jobs]
         folders, config = {one.folder: one.job for one in jobs}, points[0].config
-        write = functools.partial(write_folders, folders, most=config.sweep.job_folders)
+        write = functools.partial(write_folders, folders, together=len(folders) > config.sweep.job_folders)
         return self._drive(Grid(points), config, folder, room=len(points), meanwhile=write)
 
     def _drive(

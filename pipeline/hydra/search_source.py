@@ -28,7 +28,7 @@ class SearchSource:
         self.scale_to, self.recall = proposals.scale_to, proposals.recall
         self.tell, self.news = proposals.tell, proposals.news
         self.examples = examples
-        self._writing: list[Future[object]] = []
+        self._written: Future[None] = in_background(lambda: None)
         self.jobs: list[StartedJob] = []
         self._first = self._points(proposals.more(1))
         self.first = self._first[0]
@@ -54,14 +54,21 @@ class SearchSource:
 
     def close(self) -> None:
         """Wait until the files of the jobs are written."""
-        for written in self._writing:
-            written.result()
+        self._written.result()
 
     def _points(self, proposals: Sequence[Proposal]) -> list[Point]:
         jobs = [self._begin(one) for one in proposals]
         self.jobs += jobs
         points = [one.job.point(one.values) for one in jobs]
-        if not any(point.config.sweep.dry_run for point in points):
-            folders = {one.folder: one.job for one in jobs}
-            self._writing.append(in_background(lambda: write_folders(folders)))
+        if points and not points[0].config.sweep.dry_run:
+            self._write(jobs, together=self.total > points[0].config.sweep.job_folders)
         return points
+
+    def _write(self, jobs: Sequence[StartedJob], *, together: bool) -> None:
+        folders, before = {one.folder: one.job for one in jobs}, self._written
+
+        def write() -> None:
+            before.result()  # all batches may be written to one file
+            write_folders(folders, together=together)
+
+        self._written = in_background(write)

@@ -250,8 +250,9 @@ def test_the_files_of_a_job_are_those_that_hydra_writes(tmp_path):
         assert values == hydras[path]
 
 
-def test_more_jobs_than_a_sweep_has_folders_for_are_in_one_file(tmp_path):
-    many = ("-m", "seed=3,4,5", "loss=softmax", "hydra.sweep.dir=out")
+@pytest.mark.parametrize("search", [(), ("hydra/sweeper=search", "hydra.sweeper.n_trials=3")], ids=["grid", "search"])
+def test_more_jobs_than_a_sweep_has_folders_for_are_in_one_file(tmp_path, search):
+    many = ("-m", *search, "seed=3,4,5", "loss=softmax", "hydra.sweep.dir=out")
     command(tmp_path / "each", *many)
     command(tmp_path / "together", *many, "sweep.job_folders=2")
 
