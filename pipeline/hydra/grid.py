@@ -23,8 +23,8 @@ _DIGITS = (4, 8, 17)
 class GridSpec:
     """The grid of a sweeper's config.
 
-    ``params`` are the values by key, ``zipped`` the keys that vary together, ``points`` is the number of values that
-    replace an interval.
+    ``params`` are the values by key, ``zipped`` the keys that vary together, without the plus of one that is added,
+    ``points`` is the number of values that replace an interval.
 
     Raises
     ------
@@ -52,6 +52,7 @@ class GridSpec:
             raise ConfigError(
                 f"hydra.sweeper.zip must be a list of keys that vary together, or several such lists, got {zipped}"
             )
+        groups = [[key.lstrip("+") for key in one] for one in groups]
         keys = [key for one in groups for key in one]
         for key in keys:
             require(keys.count(key) == 1, "hydra.sweeper.zip", "must name each key once", key)

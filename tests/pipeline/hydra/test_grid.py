@@ -98,6 +98,7 @@ def test_what_cannot_be_paired_or_listed_is_refused_by_name(texts, options, mess
         ({"zip": ["a"]}, "hydra.sweeper.zip must be a list of keys"),
         ({"zip": 5}, "hydra.sweeper.zip must be a list of keys that vary together, or several such lists, got 5"),
         ({"zip": [["a", "b"], ["b", "c"]]}, "hydra.sweeper.zip must name each key once, got 'b'"),
+        ({"zip": ["a", "+a"]}, "hydra.sweeper.zip must name each key once, got 'a'"),
         ({"zip": ["a", 2]}, "hydra.sweeper.zip must be a list of keys"),
         ({"params": ["a"]}, "hydra.sweeper.params must hold values by key"),
         ({"points": "2"}, "hydra.sweeper.points must be a number of at least 2 and at most 10000000, got '2'"),
@@ -115,6 +116,7 @@ def test_the_grid_of_a_sweepers_config_has_its_pairs_its_points_and_its_interpol
 
     assert GridSpec.of(config) == GridSpec(params={"a": [1, 2], "b": [1, 2]}, zipped=(("a", "b"),), points=2)
     assert GridSpec.of({"zip": [["a", "b"], ["c", "d"]]}).zipped == (("a", "b"), ("c", "d"))
+    assert GridSpec.of({"zip": ["+a", "b"]}).zipped == (("a", "b"),)  # as it is written where it is swept
 
 
 def test_a_text_in_a_list_of_a_file_is_that_text():
@@ -146,7 +148,7 @@ def test_pairs_of_the_command_line_and_of_presets_are_planned(tmp_path):
         [*mine, "experiment=paired,alone", "steps=100,200", "hydra.sweeper.zip=[experiment,steps]", *PLAN],
         [*mine, "experiment=paired", "optimizer=momentum,nesterov", *PLAN],
         ["-m", "optimizer=sgd,adam", "learning_rate=interval(1e-3,1e-2)", "hydra.sweeper.points=2", PAIR, *PLAN],
-        [*mine, "+extra=a,b", "learning_rate=1e-2,1e-3", "hydra.sweeper.zip=[extra,learning_rate]", *PLAN],
+        [*mine, "+extra=a,b", "learning_rate=1e-2,1e-3", "hydra.sweeper.zip=[+extra,learning_rate]", *PLAN],
         ["-m", "seed=1,2", "hydra.sweeper.zip=seed", *PLAN],
     )
 
