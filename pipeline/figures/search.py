@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 
 from pipeline.figures.style import BLUE, ORANGE, QUIET, VERMILION, blank, captioned, is_wide, label, legend, logarithmic
 from pipeline.figures.trials import EARLY, factor, with_unit
@@ -17,6 +18,8 @@ from pipeline.results.standing import COMPLETE, STOPPED
 
 _LONGEST = 12
 """The most keys whose importance is shown, the most important ones."""
+
+_MOST_NUMBERS, _APART = 3, 1  # the numbers that are written at one place, and the pixels around them
 
 _LOOKS = {COMPLETE: (BLUE, "o"), STOPPED: (ORANGE, EARLY)}
 
@@ -87,11 +90,14 @@ def _draw_front(searched: Searched, done: Sequence[Told]) -> bytes:
         line = "-" if len(names) == 2 else ""
         points = _between(front, second)
         axes.plot(*points, marker="o", linestyle=line, linewidth=1.2, color=BLUE, label="Pareto front")
-        _name(axes, front, second, searched.directions)
+        axes.margins(0.08)
         for axis, place in (("x", 0), ("y", second)):
             values = np.array([one.values[place] for one in done])
             if is_wide(values) and not is_share(searched.metrics[place]):
                 logarithmic(axes, axis)
+    figure.draw_without_rendering()  # only then are the places of texts known
+    for second, axes in enumerate(panels, 1):
+        _name(axes, front, second, searched.directions)
     legend(panels[0], loc="best")
     together = "" if len(names) == 2 else " · the front is that of all metrics together"
     return captioned(figure, f"{_caption(searched)} · #: the proposal in proposals.csv{together}")
@@ -103,14 +109,25 @@ def _between(proposals: Sequence[Told], second: int) -> list[tuple[float, ...]]:
 
 
 def _name(axes: Axes, front: Sequence[Told], second: int, directions: Sequence[str]) -> None:
-    """Write the numbers of the proposals of a front, on the side of what is better, where there are no other points."""
+    """Write the numbers of the proposals of a front, on the side of what is better, where there are no other points.
+
+    Those of one place are written together, and none over those of another place.
+    """
     x, y = (1 if directions[place] == "maximize" else -1 for place in (0, second))
     across, along = "left" if x > 0 else "right", "bottom" if y > 0 else "top"
+    numbers: dict[tuple[float, float], list[str]] = {}
     for one in front:
-        place, offset = (one.values[0], one.values[second]), (4 * x, 4 * y)
-        text = f"#{one.number}"
-        axes.annotate(text, place, offset, textcoords="offset points", color=QUIET, ha=across, va=along)
-    axes.margins(0.08)
+        numbers.setdefault((one.values[0], one.values[second]), []).append(f"#{one.number}")
+    written: list[Bbox] = []
+    for place, those in sorted(numbers.items()):
+        text = ", ".join([*those[:_MOST_NUMBERS], *["..."][: len(those) > _MOST_NUMBERS]])
+        offset = (4 * x, 4 * y)
+        note = axes.annotate(text, place, offset, textcoords="offset points", color=QUIET, ha=across, va=along)
+        box = note.get_window_extent().padded(_APART)
+        if any(map(box.overlaps, written)):
+            note.remove()
+        else:
+            written.append(box)
 
 
 def _in_units(proposal: Told, metrics: Sequence[str]) -> Told:

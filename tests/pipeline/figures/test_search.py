@@ -105,6 +105,20 @@ def test_a_front_beside_far_worse_values_is_spread_out_and_its_numbers_touch_no_
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
+def test_the_numbers_of_a_front_are_not_written_over_each_other(axes_of):
+    # given points that were proposed several times, and others that lie close together
+    same = [(0.8, 40.0)] * 2 + [(0.5, 10.0)] * 5
+    close = [(0.9 + k / 1000, 50.0 + k) for k in range(20)]
+
+    axes = axes_of(searched([*same, *close], directions=("maximize", "minimize")))
+
+    texts = [text.get_text() for text in axes.texts]
+    assert texts[:3] == ["#2, #3, #4, ...", "#0, #1", "#7"]
+    assert len(texts) < 2 + len(close)
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
 def test_a_search_that_has_measured_less_than_two_trials_has_no_figure():
     assert draw_search(searched([(0.5,), ()], outcomes=["complete", "failed"])) == {}
 
