@@ -31,8 +31,7 @@ from pipeline.record import protocol
 LOG_NAMES = "record-*.log"
 """The pattern of the names of log files."""
 
-_KIND_OF_FILE = b"descent-sweeps log "
-_MAGIC = _KIND_OF_FILE + b"6\n"
+_MAGIC = b"descent-sweeps log 6\n"
 _LENGTH = struct.Struct(">Q")
 _CHECKSUM = hashlib.sha256().digest_size
 _HEAD = _LENGTH.size + _CHECKSUM
@@ -102,11 +101,10 @@ class Log:
         except OSError:
             log.close()
             raise RecordError(f"the log must not be in use, its sweep is still running: {path}") from None
-        if os.pread(log._file, len(_MAGIC), 0) != _MAGIC:
-            other = os.pread(log._file, len(_KIND_OF_FILE), 0) == _KIND_OF_FILE
+        start = os.pread(log._file, len(_MAGIC), 0)
+        if start != _MAGIC:
             log.close()
-            got = "one of another version" if other else "another file"
-            raise DamagedError(f"a log must begin with {_MAGIC.decode().strip()!r}, got {got}: {path}")
+            raise DamagedError(f"a log must begin with {_MAGIC!r}, got {start!r}: {path}")
         return log
 
     def read(self) -> Iterator[tuple[int, Any]]:
