@@ -56,6 +56,8 @@ class Single(abc.ABC):
     ``uses`` names the fields of a trial that `train` may read: the trial's key holds them and no others.
     ``needs_data`` says whether it needs a data set; without, the config is ``dataset=none``. ``patience`` is how
     many seconds to wait for `train` to stop; its thread is abandoned after that.
+
+    A task may declare its metrics (`tasks.trial.DeclaresMetrics`): a sweep by another is then refused before it starts.
     """
 
     __slots__ = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -123,3 +123,13 @@ class DeclaresMetrics(Protocol):
 
     def metrics(self, dataset: Dataset) -> frozenset[str]:
         """Return the names of all metrics that a trial may report on the dataset."""
+
+
+@runtime_checkable
+class DeclaresPoints(Protocol):
+    """The capability of a training that declares what it measures on its way.
+
+    ``measured_every`` has, for each metric, the key of a trial that says how often.
+    """
+
+    measured_every: ClassVar[Mapping[str, str]]

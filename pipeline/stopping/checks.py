@@ -7,27 +7,25 @@ import math
 from collections.abc import Sequence
 
 from pipeline.stopping.rule import Rule, passing_of, rungs_of
+from tasks.datasets.dataset import Dataset
 from tasks.errors import require, require_choice
-from tasks.trial import DeclaresMetrics, Trial
-
-METRICS = ("val/accuracy", "val/loss", "train/accuracy", "train/loss", "train/data_loss", "train/regularization_loss")
-"""The metrics of every training on its way."""
+from tasks.trial import DeclaresMetrics, DeclaresPoints, Task, Trial
 
 _SHOWN = 5
 """The most rungs that a message lists."""
 
 
-def check(rule: Rule, trials: Sequence[Trial], *, metric: str, validated: bool) -> None:
-    """Raise a `ConfigError` where a rule cannot compare trials by a metric; ``validated``: there is a validation set.
+def check(rule: Rule, trials: Sequence[Trial], *, metric: str, dataset: Dataset) -> None:
+    """Raise a `ConfigError` where a rule cannot compare trials by a metric, as far as their tasks declare theirs.
 
     Trials of tasks that do not train are not compared.
     """
     compared = [trial for trial in trials if trial.task.trains]
     if not rule.stops or not compared:
         return
-    known = [name for name in METRICS if validated or not name.startswith("val/")]
-    if all(isinstance(trial.task, DeclaresMetrics) for trial in compared):  # a user's own task may report any
-        require_choice("stopping.metric", metric, known)
+    for task in {type(trial.task): trial.task for trial in compared}.values():
+        if (known := _declared(task, dataset)) is not None:
+            require_choice("stopping.metric", metric, known)
     key = _key_of_points(compared[0], metric)
     for name in ("steps", key):
         values = sorted({getattr(trial, name.removeprefix("trial.")) for trial in compared})
@@ -60,8 +58,15 @@ def rung_range(rule: Rule, trial: Trial, metric: str) -> tuple[int, int]:
 
 def _key_of_points(trial: Trial, metric: str) -> str:
     """Return the key that says how often a trial's metric is measured; a user's own task reports all at once."""
-    recorded = isinstance(trial.task, DeclaresMetrics) and not metric.startswith("val/")
-    return "trial.record_every" if recorded else "trial.evaluate_every"
+    every = trial.task.measured_every if isinstance(trial.task, DeclaresPoints) else {}
+    return every.get(metric, "trial.evaluate_every")
+
+
+def _declared(task: Task, dataset: Dataset) -> list[str] | None:
+    """Return the metrics by which a task's trials can be compared, None where it does not declare any."""
+    if isinstance(task, DeclaresPoints):
+        return [name for name in task.measured_every if len(dataset.validation) or not name.startswith("val/")]
+    return sorted(task.metrics(dataset)) if isinstance(task, DeclaresMetrics) else None
 
 
 def _every(trial: Trial, key: str) -> int:

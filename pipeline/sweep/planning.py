@@ -97,7 +97,7 @@ def plan_points(
     agrees = metric != criterion.metric or rule.mode in {None, criterion.mode}
     agreement = f"must agree with sweep.mode, by which {metric} ranks: {criterion.mode}"
     require(agrees, "stopping.mode", agreement, rule.mode)
-    check(rule, trials, metric=metric, validated=len(dataset.validation) > 0)
+    check(rule, trials, metric=metric, dataset=dataset)
     return make_plan(points, dataset, known=known, swept=swept)
 
 

@@ -29,6 +29,11 @@ class Train:
 
     trains: ClassVar[bool] = True
     needs_data: ClassVar[bool] = True
+    measured_every: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("val/accuracy", "val/loss"), "trial.evaluate_every"),
+        **dict.fromkeys(("train/accuracy", "train/loss"), "trial.record_every"),
+        **dict.fromkeys(("train/data_loss", "train/regularization_loss"), "trial.record_every"),
+    }
 
     def unused(self, trial: Trial) -> frozenset[str]:
         """Return the fields that the strategy does not use, and ``data_seed`` for full batches."""

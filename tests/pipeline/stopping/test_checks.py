@@ -6,22 +6,24 @@ import pytest
 
 from pipeline.stopping import STOPPING, Halving, Hyperband, Median
 from pipeline.stopping.checks import check
+from tasks.datasets import DATASETS
 from tasks.errors import ConfigError
 from tasks.studies.landscape import Landscape
 from tasks.studies.train import Train
 from tasks.trial import Trial
 
+DIGITS, UNVALIDATED = (DATASETS["digits"](validation=count).load() for count in (150, 0))
 TRIALS = [Trial(task=Train(), learning_rate=rate) for rate in (1e-3, 1e-2)]
 
 
 @pytest.mark.parametrize("rule", [kind() for kind in STOPPING.values()], ids=list(STOPPING))
 def test_the_defaults_of_every_rule_suit_the_default_trial(rule):
-    check(rule, TRIALS, metric="val/accuracy", validated=True)
-    check(rule, TRIALS, metric="train/loss", validated=False)
+    check(rule, TRIALS, metric="val/accuracy", dataset=DIGITS)
+    check(rule, TRIALS, metric="train/loss", dataset=UNVALIDATED)
 
 
 def test_one_rung_is_enough():
-    check(Halving(min_steps=900), TRIALS, metric="val/accuracy", validated=True)
+    check(Halving(min_steps=900), TRIALS, metric="val/accuracy", dataset=DIGITS)
 
 
 @pytest.mark.parametrize(
@@ -51,21 +53,21 @@ def test_one_rung_is_enough():
 )
 def test_rungs_that_cannot_be_are_named(rule, metric, message):
     with pytest.raises(ConfigError, match=message):
-        check(rule, TRIALS, metric=metric, validated=True)
+        check(rule, TRIALS, metric=metric, dataset=DIGITS)
 
 
 def test_a_metric_of_the_validation_set_needs_one():
     with pytest.raises(ConfigError, match=r"stopping\.metric must be one of train/accuracy"):
-        check(Halving(), TRIALS, metric="val/accuracy", validated=False)
+        check(Halving(), TRIALS, metric="val/accuracy", dataset=UNVALIDATED)
 
 
 def test_trials_of_different_steps_are_not_compared_and_tasks_that_do_not_train_neither():
     other = dataclasses.replace(TRIALS[0], steps=500)
     with pytest.raises(ConfigError, match=r"steps must be the same in all trials .* got \[500, 1000\]"):
-        check(Halving(), [*TRIALS, other], metric="val/accuracy", validated=True)
+        check(Halving(), [*TRIALS, other], metric="val/accuracy", dataset=DIGITS)
     one = dataclasses.replace(other, task=Landscape())
-    check(Halving(), [*TRIALS, one], metric="val/accuracy", validated=True)
-    check(Halving(), [one], metric="val/accuracy", validated=True)
+    check(Halving(), [*TRIALS, one], metric="val/accuracy", dataset=DIGITS)
+    check(Halving(), [one], metric="val/accuracy", dataset=DIGITS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,7 +166,7 @@ class Late(Median):
 )
 def test_a_rule_that_breaks_its_protocol_is_named_before_anything_starts(rule, message):
     with pytest.raises(ConfigError, match=message):
-        check(rule, TRIALS, metric="val/accuracy", validated=True)
+        check(rule, TRIALS, metric="val/accuracy", dataset=DIGITS)
 
 
 class Own:
@@ -176,7 +178,25 @@ class Own:
 def test_of_a_task_that_does_not_know_its_metrics_any_metric_is_believed():
     own = dataclasses.replace(TRIALS[0], task=Own())
 
-    check(Halving(), [own], metric="mine", validated=True)
-    check(Halving(), [own, *TRIALS], metric="mine", validated=True)
+    check(Halving(), [own], metric="mine", dataset=DIGITS)
+    with pytest.raises(ConfigError, match=r"stopping.metric must be one of"):  # by which the others cannot be compared
+        check(Halving(), [own, *TRIALS], metric="mine", dataset=DIGITS)
     with pytest.raises(ConfigError, match=r"\(trial.evaluate_every=100\), none at \[10, 30, 90, 270, 810\]"):
-        check(Halving(min_steps=10), [own], metric="train/loss", validated=True)
+        check(Halving(min_steps=10), [own], metric="train/loss", dataset=DIGITS)
+
+
+class Declares(Own):
+    """A task that says what it measures."""
+
+    def metrics(self, dataset):
+        return {"mine", f"{dataset.name}/best"}
+
+
+def test_of_a_task_that_says_what_it_measures_another_metric_is_refused():
+    own = dataclasses.replace(TRIALS[0], task=Declares())
+
+    check(Halving(), [own], metric="mine", dataset=DIGITS)
+    with pytest.raises(ConfigError, match=r"stopping\.metric must be one of digits/best, mine, got 'mime'"):
+        check(Halving(), [own], metric="mime", dataset=DIGITS)
+    with pytest.raises(ConfigError, match=r"\(trial.evaluate_every=100\), none at \[10, 30, 90, 270, 810\]"):
+        check(Halving(min_steps=10), [own], metric="mine", dataset=DIGITS)
