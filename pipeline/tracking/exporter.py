@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.errors import RecordError
 from pipeline.record.outbox import Change
 from pipeline.results.fault_log import FaultLog, Quiet, brief
-from pipeline.tracking.connection import is_refusal, lacks_tables
+from pipeline.tracking.connection import is_refusal, lacks_tables, refusals
 from pipeline.tracking.store import Store
 
 EXPORT_EVERY = 1.0
@@ -96,19 +96,13 @@ class Exporter:
                 while self._export():
                     pass
                 if self._failure is None:
-                    self._finish()
+                    self.refused += refusals(self._store.delete_duplicates)
         except Exception as error:  # noqa: BLE001  # whatever a store raises must not end the sweep
             self._faults.write("nothing more is written to the store", "".join(traceback.format_exception(error)))
             _log.error("nothing more is written to the store, and training goes on: %s", brief(error))
             self._failure = error
         finally:
             self._ended.set()
-
-    def _finish(self) -> None:
-        try:
-            self._store.delete_duplicates()
-        except Exception as error:  # noqa: BLE001  # the record is complete all the same
-            self.refused.append(error)
 
     def _export(self) -> bool:
         """Write the next changes, if there are any; return whether more may follow."""

@@ -210,15 +210,12 @@ class Store:
             lambda: self.client.log_batch(run_id, metrics=points, params=params, tags=tags, synchronous=True)
         )
         self.answered = time.monotonic()
-        names = dict.fromkeys(point.key for point in points) if refused else {}
-        parts: list[tuple[Sequence[Any], Sequence[Any], Sequence[Any]]] = [
-            *(([point for point in points if point.key == name], (), ()) for name in names),
-            *([((), params, ())] if params else []),
-            *([((), (), tags)] if tags else []),
-        ]
-        if not refused or len(parts) < 2:
-            return refused
-        return [error for part in parts for error in self._log_batch(run_id, *part)]
+        if not refused:
+            return []
+        names = dict.fromkeys(point.key for point in points)
+        by_metric = (([point for point in points if point.key == name], (), ()) for name in names)
+        parts = [part for part in (*by_metric, ((), params, ()), ((), (), tags)) if any(part)]
+        return refused if len(parts) < 2 else [error for part in parts for error in self._log_batch(run_id, *part)]
 
     def _attach(self, run: str, change: Change) -> None:
         """Write files, by path, as artifacts of a run."""
