@@ -51,7 +51,7 @@ class TrialScheduler:
         own = criterion.mode if self._metric == criterion.metric else mode_of(self._metric)
         self._sign = 1 if (self._rule.mode or own) == "max" else -1
         self._rungs = RungSystem(self._rule)
-        self._reporting: set[type] = set()  # the tasks whose trials have reported the metric
+        self._reported: set[str] = set()  # the metrics of trials that have arrived at a rung
         self._next: list[Segment] = []
         self._paused: dict[str, PausedTrial] = {}
         self._names: dict[str, str] = {}
@@ -106,28 +106,12 @@ class TrialScheduler:
     def process(self, report: Report) -> Iterator[Finished]:
         """Process a report; yield the ends of trials that arrive at a rung where they were already stopped."""
         if isinstance(report, Paused):
-            self._require_reported(report)
             for one in report.each():
                 yield from self._arrive(one)
         elif isinstance(report, Failed):
             self._rungs.end(report.trial.key)
         elif isinstance(report, Finished):
             self.end(report.trial, report.result)
-
-    def _require_reported(self, report: Paused) -> None:
-        """Refuse a metric that the first trial of a task to pause does not report: a user's own need not declare any.
-
-        A later trial that does not report it does not pass.
-        """
-        tasks, step = {type(one.trial.task) for one in report.trials} - self._reporting, report.progress.checkpoint.step
-        reported = {name for curve in report.progress.curves for name in curve.metrics}
-        if tasks and self._metric not in reported:
-            raise ConfigError(
-                f"{'stopping.metric' if self._rule.metric else 'sweep.metric'} must be reported where trials are "
-                f"compared, at step {step}, got {self._metric!r}, and {report.trials[0].name} reports "
-                f"{', '.join(sorted(reported)) or 'nothing'}"
-            )
-        self._reporting |= tasks
 
     def _arrive(self, one: PausedTrial) -> Iterator[Finished]:
         key, rung = one.trial.key, self._rungs.next_rung(one.trial.key)
@@ -137,12 +121,25 @@ class TrialScheduler:
             self.schedule(one.trial, one.progress)  # it has already passed, by a decision of an earlier process
         else:
             self._paused[key] = dataclasses.replace(one, progress=spilled(one.progress, self._folder))
+            self._reported.update(*(curve.metrics for curve in one.progress.curves))
             self._rungs.arrive(key, self._history(one.progress, rung))
 
     def decide(self, *, closed: bool) -> Iterator[Decided | Finished]:
-        """Yield the decisions, and the ends of stopped trials; ``closed``: no more trials will be added for now."""
+        """Yield the decisions, and the ends of stopped trials; ``closed``: no more trials will be added for now.
+
+        Raises
+        ------
+        ConfigError
+            If no trial goes on because none reports the metric, which a user's own task does not declare.
+        """
         for decision in self._rungs.decide(closed=closed):
             out = [key for key in self._rungs.trials(decision.stopped) if key in self._paused]
+            if out and not decision.passed and self._metric not in self._reported:
+                raise ConfigError(
+                    f"{'stopping.metric' if self._rule.metric else 'sweep.metric'} must be reported where trials are "
+                    f"compared, at step {decision.step}, got {self._metric!r}, and the trials report "
+                    f"{', '.join(sorted(self._reported)) or 'nothing'}"
+                )
             names = {setting: self._names[setting.partition(" ")[0]] for setting in decision.scores}
             yield Decided(decision=decision, names=names, metric=self._metric, sign=self._sign)
             for key in self._rungs.trials(decision.passed):
