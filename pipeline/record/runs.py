@@ -88,8 +88,11 @@ class Runs:
             case Retried():
                 for trial in entry.trials:
                     self._run(Started(trial=trial), now).take(entry, now)
-            case Drew() | Trained():
-                self._attach(entry)
+            case Drew(trial=trial, files=files):
+                change = self.outbox.change(self.opened.parent if trial is None else self.runs[trial.key].id)
+                change.files |= {f"{artifacts.FIGURES}/{_checked_path(name)}": image for name, image in files.items()}
+            case Trained(trial=trial):
+                self.outbox.change(self.runs[trial.key].id).model = entry
             case Recalled():
                 self._recall(entry, now)
             case Opened():
@@ -144,20 +147,11 @@ class Runs:
         run.recall(recalled)
         self._count(Finished(trial=recalled.trial, result=recalled.result, layout=recalled.layout))
 
-    def _attach(self, entry: Drew | Trained) -> None:
-        run = self.opened.parent if entry.trial is None else self.runs[entry.trial.key].id
-        change = self.outbox.change(run)
-        if isinstance(entry, Trained):
-            change.model = entry
-        else:
-            change.files |= {f"{artifacts.FIGURES}/{_checked_path(name)}": image for name, image in entry.files.items()}
-
     def _resume(self, opened: Opened, now: int) -> None:
         if self.parent is None or opened.sweep is None:
             raise RecordError("only a sweep can be resumed, got the log of a lone trial")
         for run in self.runs.values():
-            if not run.ended:
-                run.kill(now, RESUMED)
+            run.kill(now, RESUMED)
         ended = self.results()
         for key in self.runs.keys() - ended.keys():
             del self.runs[key]
@@ -168,8 +162,7 @@ class Runs:
     def _close(self, status: str, now: int) -> None:
         self.closed = True
         for run in self.runs.values():
-            if not run.ended:
-                run.kill(now)
+            run.kill(now)
         if self.parent is not None:
             self.parent.end(status, now)
 
@@ -226,13 +219,10 @@ class SweepRun:
     def setting(self, trial: PlannedTrial) -> dict[str, str]:
         """Return the tags that say which setting a trial repeats, and of a search which proposal it is."""
         self.tally.add([trial])
-        proposed = {}
+        tags = {SETTING_TAG: self.tally.setting_name(trial), f"{SETTING_TAG}.key": self.tally.setting_of(trial)}
         if self.searched is not None:
-            proposed = {"search.proposal": str(point_of(trial.index, trial.config["sweep"]["repeats"]))}
-        return proposed | {
-            SETTING_TAG: self.tally.setting_name(trial),
-            f"{SETTING_TAG}.key": self.tally.setting_of(trial),
-        }
+            tags["search.proposal"] = str(point_of(trial.index, trial.config["sweep"]["repeats"]))
+        return tags
 
     def resume(self, opened: Opened, sweep: SweepHeader) -> None:
         """Go on with the sweep in another process, which computes what has not ended: the trials without a run.

@@ -87,30 +87,26 @@ class TrialRun:
             case Finished():
                 self._finish(report.result, report.layout, now)
             case Failed(error=error):
-                self._change.tags |= {"outcome": Outcome.FAILED.value, "outcome.message": error}
                 self._log(f"{Outcome.FAILED.value}: {error}", now)
                 self._outbox.add_texts(self.id, {artifacts.TRACEBACK: report.traceback})
-                self._end("FAILED", now)
+                self._end("FAILED", Outcome.FAILED.value, error, now)
             case Retried(attempt=attempt):
                 error = f"{report.error}; from step {report.step}"
                 self._log(f"attempt {attempt}, after: {error}", now)
                 self._change.tags |= {"attempts": str(attempt), f"attempt.{attempt - 1}.error": error}
 
     def kill(self, now: int, why: str = "") -> None:
-        """Write the end of a trial that was killed."""
-        self._change.tags |= {"outcome": "killed"} | ({"outcome.message": why} if why else {})
-        self._log(f"killed: {why or 'its sweep was stopped'}", now)
-        self._end("KILLED", now)
+        """Write the end of a trial that was killed, if it has not ended."""
+        if not self.ended:
+            self._log(f"killed: {why or 'its sweep was stopped'}", now)
+            self._end("KILLED", "killed", why, now)
 
     def _finish(self, result: Result, layout: Layout, now: int) -> None:
         """Write the end of a trial that ended by itself."""
         change = self._change
         change.points += self.points.end(result, now)
         self.result = dataclasses.replace(result, arrays={}, metrics={**self.points.curves.last(), **result.metrics})
-        change.tags |= {"outcome": result.outcome.value, "outcome.step": str(result.step)}
-        change.tags |= artifacts.layout_tags(layout)
-        if result.message:
-            change.tags["outcome.message"] = result.message
+        change.tags |= {"outcome.step": str(result.step)} | artifacts.layout_tags(layout)
         change.key, change.arrays = self.trial.key, result.arrays
         message = f": {result.message}" if result.message else ""
         self._log(f"{result.outcome.value} at step {result.step}{message}", now)
@@ -118,12 +114,14 @@ class TrialRun:
         self._log(f"at the end: {', '.join(numbers)}", now)
         place = f"place {layout.slot} of {layout.width}, {layout.threads} threads, {layout.blas}"
         self._log(f"computed on {layout.host}, {layout.device}: {place}", now)
-        self._end("FAILED" if result.outcome is Outcome.FAILED else "FINISHED", now)
+        status = "FAILED" if result.outcome is Outcome.FAILED else "FINISHED"
+        self._end(status, result.outcome.value, result.message, now)
 
-    def _end(self, status: str, now: int) -> None:
+    def _end(self, status: str, outcome: str, message: str, now: int) -> None:
         """End the run, with the trial's log and its output if there is any; forget these two."""
         self.ended = True
         self._change.end = status, now
+        self._change.tags |= {"outcome": outcome} | ({"outcome.message": message} if message else {})
         log, output = "".join(self._lines), self.output.text()
         self._lines, self.output = [], TrialOutput()
         self._outbox.add_texts(self.id, {TRIAL_LOG: log} | ({OUTPUT: output} if output else {}))
