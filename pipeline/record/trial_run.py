@@ -55,20 +55,20 @@ class TrialRun:
         self._log(f"started{place}: {self.trial.name}, {steps}{begin}", self._began)
         tags = artifacts.run_tags(opened.provenance.tags, self.trial.overrides, opened.data)
         tags |= {"layout.host": started.host, "started.step": str(started.step)} if started.host else {}
-        config = artifacts.config_files(self.trial.config, self.trial.overrides)
-        tags |= {"key": self.trial.key, "config.sha256": artifacts.digest_of(config[artifacts.CONFIG].encode())}
+        files = artifacts.config_files(self.trial.config, self.trial.overrides)
+        tags |= {"key": self.trial.key, "config.sha256": artifacts.digest_of(files[artifacts.CONFIG].encode())}
         if opened.parent:
             tags |= {"mlflow.parentRunId": opened.parent, INDEX_TAG: str(self.trial.index), **setting}
+        else:  # a sweep's own run holds them for all of its trials
+            files |= artifacts.attached(opened.provenance.attachments, (self.trial,), opened.data)
         change = self._change
         part_of_key = f" ... ({self.trial.key[:8]})"  # names that begin alike stay different
-        name = artifacts.shorten(self.trial.name, artifacts.LONGEST_NAME, part_of_key)
-        change.name, change.start = name, self._began
+        change.name = artifacts.shorten(self.trial.name, artifacts.LONGEST_NAME, part_of_key)
+        change.start = self._began
         change.tags |= tags
         change.params |= artifacts.params(self.trial.config)
         change.data = opened.data.name, opened.data.digest
-        if not opened.parent:  # those of a sweep's trials are with the sweep's own run
-            config |= artifacts.attached(opened.provenance.attachments, (self.trial,), opened.data)
-        self._outbox.add_texts(self.id, config)
+        self._outbox.add_texts(self.id, files)
 
     def recall(self, recalled: Recalled) -> None:
         """Restore the state of a run that ended before the log began; nothing is written."""

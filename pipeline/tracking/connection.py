@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 _PAGE_SIZE = 1000
 _PROBE_SECONDS = 5.0
 
-_DATABASE_SERVER = re.compile(r"(?:postgresql|mysql|mssql)(?:\+\w+)?://")
-"""The scheme of the address of a database server."""
-
 # With MLflow's defaults a dead server blocks its client for minutes. MLflow's own retries are off, and the exporter
 # retries: MLflow would create a run twice if only the answer of the first request was lost.
 _CONNECT_VARIABLES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(int(_PROBE_SECONDS))}
@@ -42,7 +39,8 @@ WRITE_VARIABLES = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a trial would disturb the display
 }
 
-_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_PORTS = {"http": 80, "https": 443} | _DATABASE_PORTS
 
 # Error codes of a store that will refuse a write however often it is retried. The HTTP status does not tell: a proxy
 # in front of a server that is starting answers 404, too, and a wrong password may be corrected.
@@ -112,7 +110,7 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
     from mlflow import MlflowClient  # noqa: PLC0415  # takes seconds to import
 
     with answering(uri):
-        if _DATABASE_SERVER.match(uri):
+        if re.split("[+:]", uri)[0] in _DATABASE_PORTS:
             # MLflow would retry for 90 seconds even with a wrong password or a missing driver.
             with sqlalchemy.create_engine(uri).connect() as connection:
                 if sqlalchemy.inspect(connection).has_table("alembic_version"):
@@ -268,21 +266,21 @@ def _probe_file(uri: str, file: Path, *, create: bool, experiment: str | None) -
     if not create and not file.is_file():
         raise unreachable(uri, "there is no such file (--tracking-uri or MLFLOW_TRACKING_URI names another)")
     try:
-        if file.exists():
-            with contextlib.closing(sqlite3.connect(file, timeout=_PROBE_SECONDS)) as connection:
-                if create:  # a write that is rolled back shows that the file and its folder are writable
-                    connection.execute("BEGIN IMMEDIATE")
-                    connection.execute("CREATE TABLE descent_sweeps_probe (x)")
-                    connection.rollback()
-                if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
-                    return  # MLflow will create its tables
-                _check_revision(uri, connection.execute)
-                deleted = "SELECT 1 FROM experiments WHERE name = ? AND lifecycle_stage != 'active'"
-                if connection.execute(deleted, (experiment,)).fetchone():
-                    raise _deleted(str(experiment))
-        else:
+        if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=file.parent).close()  # as SQLite will, and leaves nothing behind
+            return
+        with contextlib.closing(sqlite3.connect(file, timeout=_PROBE_SECONDS)) as connection:
+            if create:  # a write that is rolled back shows that the file and its folder are writable
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("CREATE TABLE descent_sweeps_probe (x)")
+                connection.rollback()
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+                return  # MLflow will create its tables
+            _check_revision(uri, connection.execute)
+            deleted = "SELECT 1 FROM experiments WHERE name = ? AND lifecycle_stage != 'active'"
+            if connection.execute(deleted, (experiment,)).fetchone():
+                raise _deleted(str(experiment))
     except (OSError, sqlite3.Error) as error:
         raise unreachable(uri, error) from None
 

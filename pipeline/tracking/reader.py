@@ -251,8 +251,8 @@ def _with_data_path(config: dict[str, Any], tags: Mapping[str, str], uri: str) -
         return config
     folders = [Path(tags[FOLDER])] if FOLDER in tags else []  # an older record does not say
     folders += [store.parent] if store else []
-    there = [str(path) for folder in folders if (path := folder / expanded(root)).exists()]
-    return {**config, "dataset": {**dataset, "root": next(iter(there), root)}}
+    found = next((str(path) for folder in folders if (path := folder / expanded(root)).exists()), root)
+    return {**config, "dataset": {**dataset, "root": found}}
 
 
 def _settings(runs: Iterable[Any], criterion: Criterion) -> list[Setting]:
