@@ -7,6 +7,12 @@ import numpy as np
 # An error above this many times the largest rounding error is a truncation error.
 _CLEAR = 4
 
+# A curve is straight while no point is further than this from its fitted line, in decades: a factor of 1.26.
+_STRAIGHT = 0.1
+
+# The least length of a straight range, in decades of h: over a shorter one, rounding and kinks are straight by chance.
+_LEAST = 1.0
+
 # The width, in points of the curve, of the running median.
 _WINDOW = 5
 
@@ -27,18 +33,32 @@ def best_h(h: np.ndarray, errors: np.ndarray) -> float:
     return float(h[typical[int(np.argmin(errors[typical]))]])
 
 
-def truncation_slope(h: np.ndarray, errors: np.ndarray, *, limit: float) -> tuple[float, np.ndarray]:
+def truncation_slope(h: np.ndarray, errors: np.ndarray, *, limit: float | None) -> tuple[float, np.ndarray]:
     """Return the slope of log error against log h in the truncation range, and the range's first and last h.
 
     The range lies above the best ``h`` and ends at ``limit``, beyond which higher terms of the Taylor series matter.
     It begins where the error is well above the largest rounding error, which is proportional to ``1 / h`` and is
-    measured below the best ``h``. All results are NaN where fewer than three points are in the range.
+    measured below the best ``h``. Without a ``limit`` it ends where the curve, drawn with logarithmic axes, is no
+    longer straight, as it is while a single power of ``h`` rules; it is then at least a decade long. All results are
+    NaN where there is no such range of three points or more.
     """
     best = best_h(h, errors)
     left = h < best
     rounding = np.max(errors[left] * h[left], initial=0.0) / h
-    inside = (h > best) & (h <= limit) & (errors > _CLEAR * rounding)
-    if np.count_nonzero(inside) < 3:
+    clear = np.flatnonzero((h > best) & (h <= (np.inf if limit is None else limit)) & (errors > _CLEAR * rounding))
+    inside = clear if limit is not None else clear[: _straight(np.log10(h[clear]), np.log10(errors[clear]))]
+    if len(inside) < 3:
         return np.nan, np.full(2, np.nan)
     slope = np.polyfit(np.log10(h[inside]), np.log10(errors[inside]), 1)[0]
     return float(slope), h[inside][[0, -1]]
+
+
+def _straight(x: np.ndarray, y: np.ndarray) -> int:
+    """Return how many of the first points lie on one line, 0 where the line is too short to say."""
+    count = 0
+    for end in range(2, len(x) + 1):
+        line = np.polyfit(x[:end], y[:end], 1)
+        if not np.abs(np.polyval(line, x[:end]) - y[:end]).max() <= _STRAIGHT:  # an infinite error is on no line
+            break
+        count = end
+    return count if count and x[count - 1] - x[0] >= _LEAST - 1e-9 else 0

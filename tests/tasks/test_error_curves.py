@@ -14,6 +14,27 @@ def test_the_slope_is_fitted_where_truncation_rules():
         assert best_h(h, errors) < first < last <= 0.1
 
 
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("knee", [1e-2, 1e-1, 10.0])
+def test_without_a_limit_the_range_ends_where_the_curve_bends(order, knee):
+    # Given the same, with higher terms that are equal to the first one at an h that nobody names.
+    h = np.logspace(-12, 3, 121)
+    errors = h**order + 1e-14 / h + h ** (order + 2) / knee**2
+    slope, (_, last) = truncation_slope(h, errors, limit=None)
+
+    assert slope == pytest.approx(order, abs=0.05)
+    assert 0.2 * knee < last < knee
+
+
+def test_a_curve_that_is_straight_for_less_than_a_decade_has_no_slope():
+    h = np.logspace(-6, 0, 61)
+    errors = np.where(h < 1e-3, 1e-3 * (1e-3 / h), 10 ** np.round(4 * np.log10(h)))  # stairs, as of kinks
+    slope, fitted = truncation_slope(h, errors, limit=None)
+
+    assert np.isnan(slope)
+    assert np.isnan(fitted).all()
+
+
 def test_without_a_truncation_range_there_is_no_slope():
     h = np.logspace(-12, 0, 13)
     slope, fitted = truncation_slope(h, 1e-14 / h, limit=0.1)
