@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ if "FUZZ_EXAMPLES" not in os.environ:
 
 # A cluster that runs on the machine, another test's perhaps, is joined by those tests only that say so.
 os.environ["RAY_ADDRESS"] = "local"
+
+
+def pytest_report_header() -> str:
+    """Return which PyTorch is the oracle of the networks."""
+    try:
+        return f"PyTorch {version('torch')}"
+    except PackageNotFoundError:
+        return "PyTorch is not installed: the tests that compare with it are skipped"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

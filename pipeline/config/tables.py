@@ -67,6 +67,9 @@ TABLES: Mapping[str, Table] = {
 }
 """The config groups: each key of a config that holds a row, and the row's table."""
 
+OF_SWEEP = ("dataset", "stopping")
+"""The groups whose row is the same in all trials of a sweep."""
+
 FIGURES = Table("figures", {}, Figure)
 """The figures that packages add; they are not a config group."""
 
@@ -90,7 +93,9 @@ def wrong_choice(group: str, name: object, choices: Iterable[str]) -> ConfigErro
     for offer, cause in _added().faults.items():
         if (offer.table, offer.name) == (table, name):
             return ConfigError(f"{group}={name} cannot be used: {offer} {cause}")
-    return unknown_choice(group, name, choices)
+    of_trial = [other for other in TABLES if other not in OF_SWEEP]
+    elsewhere = [f" (there is {other}={name})" for other in of_trial if group in of_trial and name in TABLES[other]]
+    return ConfigError("".join([str(unknown_choice(group, name, choices)), *elsewhere]))
 
 
 def added() -> dict[str, dict[str, list[str]]]:

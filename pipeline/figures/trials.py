@@ -130,10 +130,13 @@ def title_of_trial(trial: PlannedTrial, result: Result) -> str:
 
 
 def caption_of_trial(trial: PlannedTrial) -> str:
-    """Return a trial's data set, and all values that it uses."""
+    """Return a trial's data set, with its scaling if it has one, and all values that the trial uses."""
     return _caption(trial, used_values(trial.trial))
 
 
 def _caption(trial: PlannedTrial, values: Mapping[str, Any]) -> str:
     parts = [f"{name}={text_of(name, value)}" for name, value in values.items() if (name, value) != ("task", "train")]
-    return " · ".join([f"dataset={trial.config['dataset']['name']}", *parts])
+    dataset = trial.config["dataset"]
+    scaling = dataset.get("scaling", "none")
+    scaled = [] if scaling == "none" else [f"dataset.scaling={scaling}"]
+    return " · ".join([f"dataset={dataset['name']}", *scaled, *parts])

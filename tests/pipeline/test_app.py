@@ -36,6 +36,7 @@ BAD = {
     ("datset.root=x",): "datset.root is no key of this config, did you mean dataset.root or ",
     ("+note=1",): "got 'note'",
     ("loss=sfm",): f"loss must be one of {LOSS_NAMES}, got 'sfm' (did you mean 'svm'?)",
+    ("optimizer=lbfgs",): "momentum, nesterov, rmsprop, sgd, got 'lbfgs' (there is strategy=lbfgs)",
     ("loss={a: 1}",): f"loss must be one of {LOSS_NAMES}",
     ("loss=3", "seed=0"): f"loss must be one of {LOSS_NAMES}, got '3'",
     ("+loss._target_=os.system",): "a key of loss must be one of margin, got '_target_'",

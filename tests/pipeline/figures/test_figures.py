@@ -207,3 +207,9 @@ def test_the_caption_says_what_was_computed(trial):
 
     assert text.startswith("dataset=digits · task=step_size · task.lowest=-10")
     assert {"loss=softmax", "regularizer=l2", "task.examples=7", "regularization=0.5", "seed=9"} <= {*text.split(" · ")}
+
+
+def test_the_caption_says_how_the_features_were_scaled(trial):
+    text = caption_of_trial(trial(dataset={"name": "digits", "scaling": "standard"}))
+
+    assert text.startswith("dataset=digits · dataset.scaling=standard · model=")
