@@ -147,6 +147,8 @@ def _hydra_text(error: HydraException) -> str:
         return message_of(error.__cause__)
     cause = error.__cause__ or error.__context__
     detail = f": {_first_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
+    if detail.endswith("Set[str]"):  # Hydra's own class of a sweep has tags
+        detail = ": a mapping must hold sweeps as texts in quotes, as in {KEY: 'interval(0,1)'}"
     text = text.partition("Config search path:")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("See https")]
     return "; ".join(lines) + detail
@@ -186,8 +188,12 @@ def _unknown_hydra_key(key: str) -> str:
     "hydra.sweep.dri is no key of Hydra's config, did you mean hydra.sweep.dir? (see --hydra-help)"
     >>> _unknown_hydra_key("hydra.job.env_set.HOME")
     "hydra.job.env_set.HOME is no key of Hydra's config yet: +hydra.job.env_set.HOME=VALUE adds it"
+    >>> _unknown_hydra_key("hydra.sweeper.params")
+    "hydra.sweeper.params has no such keys in Hydra's config yet: +hydra.sweeper.params=VALUE adds them"
     """
     plugin = ".".join(key.split(".")[:2])
+    if key == "hydra.sweeper.params":
+        return _without_keys(key)
     if plugin in {"hydra.launcher", "hydra.sweeper"} and not f"{key}.".startswith("hydra.sweeper.params."):
         return f"{key} is no key of the {plugin.removeprefix('hydra.')} that is chosen (see --cfg hydra -p {plugin})"
     kind: Any = HydraConf
@@ -202,6 +208,10 @@ def _unknown_hydra_key(key: str) -> str:
             return f"{above}.{name} is no key of Hydra's config{hint} (see --hydra-help)"
         kind = typing.get_type_hints(kind)[name]
         above = f"{above}.{name}"
+    return _without_keys(key)
+
+
+def _without_keys(key: str) -> str:
     return f"{key} has no such keys in Hydra's config yet: +{key}=VALUE adds them"
 
 
