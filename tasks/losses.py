@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from array_api_compat import array_namespace
 
@@ -44,6 +44,21 @@ class Loss(Protocol):
         """
 
 
+@runtime_checkable
+class PiecewiseLinear(Protocol):
+    """The capability of a loss that is a sum of terms ``max(0, s_j - s_y + offset)``.
+
+    Along a line through weight space each term of a linear model is flat or linear: `task=one_dimensional` shows them.
+    """
+
+    @property
+    def offset(self) -> Array:
+        """The number that is added to every difference of scores."""
+
+    def terms(self, scores: Array, labels: Array) -> Array:
+        """Return the terms ``(*trials, C, N)``, 0 for the correct class."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Svm:
     r"""Multiclass SVM (hinge) loss of Weston and Watkins, ``sum_{j != y} max(0, s_j - s_y + margin)``.
@@ -72,12 +87,16 @@ class Svm:
     def losses(self, scores: Array, labels: Array) -> Array:
         """Return the loss of every example, ``(*trials, N)``."""
         xp = array_namespace(scores)
-        return xp.sum(violations(scores, labels, self.margin), axis=-2)
+        return xp.sum(self.terms(scores, labels), axis=-2)
+
+    def terms(self, scores: Array, labels: Array) -> Array:
+        """Return ``max(0, s_j - s_y + margin)``, ``(*trials, C, N)``, 0 for the correct class."""
+        return violations(scores, labels, self.margin)
 
     def losses_and_gradient(self, scores: Array, labels: Array) -> tuple[Array, Array]:
         """Return losses ``(*trials, N)`` and gradient: 1 where violated, for the correct class minus their count."""
         xp = array_namespace(scores)
-        excess = violations(scores, labels, self.margin)
+        excess = self.terms(scores, labels)
         violated = xp.astype(excess > 0, scores.dtype)
         count = xp.sum(violated, axis=-2, keepdims=True)
         return xp.sum(excess, axis=-2), violated - count * xp.astype(is_correct(scores, labels), scores.dtype)

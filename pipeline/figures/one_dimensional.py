@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from pipeline.figures.style import INK, LEGEND_ROW, LINES, blank, captioned, label, legend
+from pipeline.figures.style import INK, LEGEND_ROW, LINES, blank, captioned, label, legend, loss_name
 from pipeline.figures.trials import caption_of_trial
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
@@ -21,8 +21,9 @@ def draw_one_dimensional(trial: PlannedTrial, result: Result) -> bytes:
     task = trial.trial.task
     assert isinstance(task, OneDimensional)
     w, terms, loss = (result.arrays[name] for name in ("w", "terms", "loss"))
-    margin = f"{trial.config['loss']['margin']:g}"
-    figure, (left, right) = blank(panels=2, title="The SVM loss of one-dimensional points, term by term")
+    margin = f"{trial.trial.loss.offset:g}"
+    title = f"The {loss_name(trial)} loss of one-dimensional points, term by term"
+    figure, (left, right) = blank(panels=2, title=title)
     name = f"w{_subscript(task.varied)}, the weight of class {task.varied}"
     label(left, x=name, y="term of the loss", title="each term: flat, or linear and clamped at 0")
     label(right, x=name, y="loss", title="their sum: piecewise linear, convex")

@@ -12,7 +12,7 @@ from tasks.arrays.array import Array
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError, require
 from tasks.events import Event, Outcome, Result
-from tasks.losses import LOSSES, Svm, violations
+from tasks.losses import LOSSES, PiecewiseLinear
 from tasks.models import MODELS
 from tasks.models.model import ScoreLinear
 from tasks.rows import row_name
@@ -58,9 +58,10 @@ class OneDimensional(Study):
         return TRAINING_FIELDS | {"model", "regularizer", "regularization", "seed", "data_seed"}
 
     def check(self, trial: Trial, dataset: Dataset) -> None:  # noqa: ARG002  # the points are the task's own
-        """Refuse other losses and models than the notes': the terms of the SVM loss are linear in the one weight."""
-        if not isinstance(trial.loss, Svm):
-            raise ConfigError(f"loss must be svm for task=one_dimensional, got {row_name(LOSSES, trial.loss)!r}")
+        """Refuse other losses and models than the notes': a term is linear in the one weight."""
+        if not isinstance(trial.loss, PiecewiseLinear):
+            name = row_name(LOSSES, trial.loss)
+            raise ConfigError(f"loss must be svm, or another with such terms, for task=one_dimensional, got {name!r}")
         if not isinstance(trial.model, ScoreLinear):
             name = row_name(MODELS, trial.model)
             raise ConfigError(f"model must be linear for task=one_dimensional, whose scores are its own, got {name!r}")
@@ -71,18 +72,18 @@ class OneDimensional(Study):
         ``terms`` is ``(I, J, R)``: point ``i``'s term of class ``j``, 0 where ``j`` is its own class.
         """
         del dataset, threads, like  # a few numbers of its own
-        assert isinstance(trial.loss, Svm)
-        w, terms = self.terms(trial.loss.margin)
+        assert isinstance(trial.loss, PiecewiseLinear)
+        w, terms = self.terms(trial.loss)
         loss = terms.sum(axis=(0, 1)) / len(self.points)
         extremes = {"landscape/lowest_loss": float(loss.min()), "landscape/highest_loss": float(loss.max())}
         arrays = {"w": w, "terms": terms, "loss": loss}
         yield Result(trial=0, outcome=Outcome.COMPLETE, step=0, metrics=extremes, arrays=arrays)
 
-    def terms(self, margin: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the values of the varied weight ``(R,)`` and ``max(0, w_j x_i - w_i x_i + margin)``, ``(I, J, R)``."""
+    def terms(self, loss: PiecewiseLinear) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values of the varied weight ``(R,)`` and ``max(0, w_j x_i - w_i x_i + offset)``, ``(I, J, R)``."""
         w = np.linspace(-self.extent, self.extent, self.resolution)
         weights = np.repeat(np.array(self.weights)[:, None], len(w), axis=1)  # (J, R)
         weights[self.varied] = w
         points = np.array(self.points)
         scores = weights.T[:, :, None] * points  # (R, J, 1) * (I,) -> (R, J, I)
-        return w, violations(scores, np.arange(len(points)), margin).transpose(2, 1, 0)
+        return w, loss.terms(scores, np.arange(len(points))).transpose(2, 1, 0)

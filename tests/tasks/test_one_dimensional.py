@@ -1,8 +1,10 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
 from tasks.errors import ConfigError
-from tasks.losses import Softmax, Svm
+from tasks.losses import Softmax, Svm, violations
 from tasks.models import Mlp
 from tasks.studies.one_dimensional import OneDimensional
 from tasks.trial import Trial
@@ -73,9 +75,28 @@ def test_bad_fields_are_refused(fields, message):
         OneDimensional(**fields)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hinges(Softmax):
+    """A loss of another class with terms of the SVM's form."""
+
+    offset = 2.0
+
+    def terms(self, scores, labels):
+        return violations(scores, labels, self.offset)
+
+
+def test_a_loss_of_another_class_with_such_terms_has_its_terms_shown(small_dataset):
+    task = OneDimensional()
+    task.check(Trial(task=task, loss=Hinges()), small_dataset)
+
+    np.testing.assert_array_equal(
+        result_of(task, Hinges()).arrays["terms"], result_of(task, Svm(margin=2.0)).arrays["terms"]
+    )
+
+
 def test_another_loss_and_another_model_are_refused(small_dataset):
     task = OneDimensional()
-    with pytest.raises(ConfigError, match="loss must be svm for task=one_dimensional, got 'softmax'"):
+    with pytest.raises(ConfigError, match=r"loss must be svm, or another with such terms, .* got 'softmax'"):
         task.check(Trial(task=task, loss=Softmax()), small_dataset)
     with pytest.raises(ConfigError, match=r"model must be linear for task=one_dimensional, .* got 'mlp'"):
         task.check(Trial(task=task, model=Mlp()), small_dataset)
