@@ -65,7 +65,7 @@ BAD = {
     ("hydra.sweep.dri=x",): "hydra.sweep.dri is no key of Hydra's config, did you mean hydra.sweep.dir?",
     ("hydra.job.env_set.X=1",): "+hydra.job.env_set.X=VALUE adds it",
     ("hydra.job.env_set={X: 1}",): "+hydra.job.env_set=VALUE adds them",
-    ("-m", "hydra.sweeper.params={seed: '1,2'}"): "+hydra.sweeper.params=VALUE adds it",
+    ("-m", "hydra.sweeper.params={seed: '1,2'}"): "+hydra.sweeper.params=VALUE adds them",
     ("dataset=npz", "dataset.root=~/set.npz"): "dataset.root=~/set.npz cannot be read at '~': a value that",
     ("sweep.name=two\nlines",): r"sweep.name=two lines cannot be read at '\n': a value that holds it must be quoted",
     (
