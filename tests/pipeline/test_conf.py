@@ -3,6 +3,7 @@ from importlib import resources
 from pathlib import Path
 
 import hydra
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
@@ -78,6 +79,25 @@ def test_a_small_table_needs_no_other_key(model, strategy):
     *_, result = config.trial.task.run([config.trial], iris, threads=1)
 
     assert result.metrics["val/accuracy"] >= 0.75
+
+
+@pytest.mark.parametrize(("model", "valleys"), [("linear", 1), ("mlp", 2)])
+def test_the_landscape_of_networks_has_a_bowl_beside_hills(model, valleys):
+    # given the trial that the preset sweeps to for a model
+    preset = "experiment=networks/landscape"
+    params = dict(hydra_config(preset)["sweeper"]["params"]) | {"model": model}
+    known = row_defaults("model", model)
+    chosen = [f"{key}={value}" for key, value in params.items() if key == "model" or key.split(".")[1] in known]
+    config = parse(composed(preset, "task.resolution=41", *chosen))
+
+    *_, result = config.trial.task.run([config.trial], config.dataset.load(), threads=1)
+
+    # then the loss of the linear model is convex along each axis, and that of the network has another valley
+    loss = result.arrays["data_loss"]
+    bends = [np.diff(loss, 2, axis=axis) for axis in (0, 1)]
+    inside, around = loss[1:-1, 1:-1], np.lib.stride_tricks.sliding_window_view(loss, (3, 3))
+    assert (min(bend.min() for bend in bends) > -1e-3) == (model == "linear")
+    assert (inside == around.min(axis=(-2, -1))).sum() >= valleys
 
 
 def test_every_row_has_its_file():
