@@ -21,6 +21,9 @@ from pipeline.hydra.grid import GridSpec, combinations
 from pipeline.hydra.groups import choices_with
 from pipeline.hydra.launcher import SweepLauncher, claimed_folder, validated
 
+_DEFERRED_NULL = "null,null"
+"""A lone null in the form of a sweep."""
+
 
 class ComposingSweeper(Sweeper):
     """What both sweepers have of Hydra: the config, the parser, the composer, and the launcher, ``ours`` or any other.
@@ -107,13 +110,15 @@ class GridSweeper(ComposingSweeper):
 
 
 def defer_conditional_keys(arguments: Sequence[str]) -> list[str]:
-    """Wrap in ``choice()`` the values of the keys that only some choices of their group have.
+    """Wrap in ``choice()``, which takes no null, the values of the keys that only some choices of their group have.
 
     Hydra composes the config of the sweep with the default choice of each swept group, and refuses a key that this
     choice lacks. Swept keys are only composed in the jobs.
 
     >>> defer_conditional_keys(["optimizer=sgd,adam", "optimizer.beta1=0.8", "loss=svm", "loss.margin=2"])
     ['optimizer=sgd,adam', 'optimizer.beta1=choice(0.8)', 'loss=svm', 'loss.margin=2']
+    >>> defer_conditional_keys(["strategy.initial_scale=null"])
+    ['strategy.initial_scale=null,null']
     """
     chosen = {key for key, _, value in (text.partition("=") for text in arguments) if value in TABLES.get(key, ())}
     return [text if text.partition(".")[0] in chosen else _defer(text) for text in arguments]
@@ -122,12 +127,16 @@ def defer_conditional_keys(arguments: Sequence[str]) -> list[str]:
 def _defer(text: str) -> str:
     key, _, value = text.partition("=")
     override = _conditional_override(text)
-    return text if override is None or override.is_sweep_override() else f"{key}=choice({value})"
+    if override is None or override.is_sweep_override():
+        return text
+    return f"{key}=choice({value})" if override.value() is not None else f"{key}={_DEFERRED_NULL}"
 
 
 def undo_deferral(text: str) -> str:
     """Return an argument as it was before `defer_conditional_keys`: Hydra drops the quotes in ``choice()``."""
     key, _, value = text.partition("=")
+    if value == _DEFERRED_NULL:
+        return f"{key}=null"
     override = _conditional_override(text) if value.startswith("choice(") else None
     alone = override is not None and len(list(override.sweep_string_iterator())) == 1
     return f"{key}={value.removeprefix('choice(').removesuffix(')')}" if alone else text

@@ -1,12 +1,16 @@
 import os
 import re
+from typing import get_args
 
 import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from pipeline.config.tables import TABLES
 from pipeline.hydra.folders import claim_folder
+from pipeline.hydra.sweeper import defer_conditional_keys, undo_deferral
+from tasks.rows import field_names, hints_of
 from tests.pipeline.secret import SECRET, holding
 from tests.pipeline.session import session
 
@@ -41,6 +45,9 @@ COUNTS = {
     ("experiment=notes/optimizers", "optimizer.momentum=0.3"): (12, 0),
     ("task=train,landscape", "task.extent=1,2"): (3, 1),
     ("experiment=momentum", "optimizer.momentum=0.3"): (1, 0),
+    ("strategy=random,local", "strategy.initial_scale=null"): (2, 0),
+    ("task=landscape,finite_difference", "task.weights_scale=null"): (2, 0),
+    ("strategy=gradient", "strategy.initial_scale=null,1"): (2, 0),
     # A lone value is swept over the default grid, as it is where all choices have its key.
     ("optimizer=momentum", "optimizer.momentum=0.3"): (10, 2),
 }
@@ -109,6 +116,18 @@ def test_a_value_that_is_deferred_is_read_as_it_was_typed(tmp_path):
     assert ends[0][:2] == [0, ""]
     assert planned(ends[0][2]) == (2, 0)
     assert f"{os.environ['HOME']}/nothing" in ends[1][1]
+
+
+@pytest.mark.parametrize("group", TABLES)
+def test_each_key_that_may_be_null_may_be_null_in_a_sweep(group):
+    parse = OverridesParser.create().parse_override
+    fields = [(kind, name) for kind in TABLES[group].own.values() for name in field_names(kind)]
+    keys = {f"{group}.{name}" for kind, name in fields if type(None) in get_args(hints_of(kind)[name])}
+
+    for given in (f"{key}=null" for key in keys):
+        (text,) = defer_conditional_keys([given])
+        assert text == given or parse(text).is_sweep_override()
+        assert undo_deferral(text) == given
 
 
 def test_what_is_left_out_is_said(dry_run):
