@@ -35,13 +35,14 @@ def require_choice(parameter: str, value: object, choices: Collection[str]) -> N
         raise unknown_choice(parameter, value, choices)
 
 
-def unknown_choice(parameter: str, value: object, choices: Iterable[str]) -> ConfigError:
-    """Return the error for a name that is in no table, with the choices and the closest of them.
+def unknown_choice(parameter: str, value: object, choices: Iterable[str], *, elsewhere: str = "") -> ConfigError:
+    """Return the error for a name that is not a choice, with the choices and the closest, or where it is one.
 
     >>> print(unknown_choice("loss", "sfm", ["softmax", "svm"]))
     loss must be one of softmax, svm, got 'sfm' (did you mean 'svm'?)
     """
     names = sorted(choices)
     close = difflib.get_close_matches(str(value), names, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    meant = elsewhere or (repr(close[0]) if close else "")
+    hint = f" (did you mean {meant}?)" if meant else ""
     return ConfigError(f"{parameter} must be one of {', '.join(names)}, got {value!r}{hint}")

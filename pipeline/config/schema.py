@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.config.tables import OF_SWEEP, TABLES, wrong_choice
+from pipeline.config.tables import TABLES, wrong_choice
 from pipeline.stopping import Never, Rule
 from tasks.arrays.devices import DEVICES
 from tasks.datasets import DATASETS
@@ -16,6 +16,9 @@ from tasks.errors import ConfigError, require, require_choice, unknown_choice
 from tasks.rows import build, convert, describe_row, field_values, hints_of, parse_row
 from tasks.studies.registry import TASKS
 from tasks.trial import Trial
+
+_OF_SWEEP = ("dataset", "stopping")
+"""The groups that are not fields of a trial."""
 
 ENGINES = ("inprocess", "ray")
 MODES = ("max", "min")
@@ -167,7 +170,7 @@ _CHOICES: Mapping[str, Any] = {"device": str, "engine": str | None}
 
 def trial_keys() -> set[str]:
     """Return all keys that a trial can use, flat: groups, the keys of their rows, and numbers."""
-    groups = [group for group in TABLES if group not in OF_SWEEP]
+    groups = [group for group in TABLES if group not in _OF_SWEEP]
     kinds = [(group, kind) for group in groups for kind in TABLES[group].values()]
     rows = {f"{group}.{f.name}" for group, kind in kinds for f in dataclasses.fields(kind)}
     return {*groups, *rows, *NUMBERS.values()}
@@ -197,7 +200,7 @@ def parse(values: Mapping[str, Any]) -> Config:
     _known(_section(values, "trial"), inside_trial | limits, "a key of trial")
 
     rows = {group: _row(group, values[group]) for group in TABLES if group in values}
-    of_sweep = {group: rows.pop(group) for group in OF_SWEEP if group in rows}
+    of_sweep = {group: rows.pop(group) for group in _OF_SWEEP if group in rows}
     hints = hints_of(Trial)
     flat = {**values, **{f"trial.{key}": value for key, value in _section(values, "trial").items()}}
     numbers = {name: convert(flat[key], hints[name], key) for name, key in NUMBERS.items() if key in flat}
@@ -215,7 +218,7 @@ def parse(values: Mapping[str, Any]) -> Config:
 
 def describe(config: Config) -> dict[str, Any]:
     """Return the plain values of a config, every key resolved: the inverse of `parse`."""
-    values: dict[str, Any] = {group: plain(describe_row(TABLES[group], getattr(config, group))) for group in OF_SWEEP}
+    values: dict[str, Any] = {group: plain(describe_row(TABLES[group], getattr(config, group))) for group in _OF_SWEEP}
     values |= {name: getattr(config, name) for name in _CHOICES}
     values |= {name: _fields(getattr(config, name)) for name in _SECTIONS}
     values["trial"] = _fields(config.limits)
@@ -232,7 +235,7 @@ def defaults() -> dict[str, Any]:
 
 def describe_trial(trial: Trial) -> dict[str, Any]:
     """Return the plain values of a trial by field name."""
-    of_trial = [group for group in TABLES if group not in OF_SWEEP]
+    of_trial = [group for group in TABLES if group not in _OF_SWEEP]
     rows = {group: plain(describe_row(TABLES[group], getattr(trial, group))) for group in of_trial}
     return rows | {name: getattr(trial, name) for name in NUMBERS}
 

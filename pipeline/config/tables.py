@@ -67,9 +67,6 @@ TABLES: Mapping[str, Table] = {
 }
 """The config groups: each key of a config that holds a row, and the row's table."""
 
-OF_SWEEP = ("dataset", "stopping")
-"""The groups whose row is the same in all trials of a sweep."""
-
 FIGURES = Table("figures", {}, Figure)
 """The figures that packages add; they are not a config group."""
 
@@ -88,14 +85,17 @@ def faults() -> list[str]:
 
 
 def wrong_choice(group: str, name: object, choices: Iterable[str]) -> ConfigError:
-    """Return the error for a choice that a group does not have: a package's that cannot be used, or an unknown one."""
+    """Return the error for a choice that a group does not have: a package's that cannot be used, or an unknown one.
+
+    >>> print(wrong_choice("optimizer", "lbfgs", ["sgd", "adam"]))
+    optimizer must be one of adam, sgd, got 'lbfgs' (did you mean strategy=lbfgs?)
+    """
     table = TABLES[group].entry_points if group in TABLES else ""
     for offer, cause in _added().faults.items():
         if (offer.table, offer.name) == (table, name):
             return ConfigError(f"{group}={name} cannot be used: {offer} {cause}")
-    of_trial = [other for other in TABLES if other not in OF_SWEEP]
-    elsewhere = [f" (there is {other}={name})" for other in of_trial if group in of_trial and name in TABLES[other]]
-    return ConfigError("".join([str(unknown_choice(group, name, choices)), *elsewhere]))
+    elsewhere = [f"{other}={name}" for other, rows in TABLES.items() if name in rows]
+    return unknown_choice(group, name, choices, elsewhere=elsewhere[0] if len(elsewhere) == 1 else "")
 
 
 def added() -> dict[str, dict[str, list[str]]]:

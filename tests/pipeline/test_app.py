@@ -29,6 +29,8 @@ LOSS_NAMES, STRATEGY_NAMES = (", ".join(sorted(TABLES[group])) for group in ("lo
 BAD = {
     ("--config-name", "mine"): "Cannot find primary config 'mine'. Check that it's in your config search path.\n",
     ("learning_rat=1",): "learning_rat is no key of this config, did you mean learning_rate?",
+    ("optimizer=lbfgs",): "got 'lbfgs' (did you mean strategy=lbfgs?)",
+    ("regularizer=none",): "regularizer must be one of l1, l2, got 'none'\n",
     ("margin=2",): "margin is no key of this config, did you mean loss.margin?",
     ("loss.margn=2",): "loss.margn is no key of this config, did you mean loss.margin?",
     ("dataset.folder=x",): "dataset.folder is no key of this config (see ",
@@ -36,7 +38,6 @@ BAD = {
     ("datset.root=x",): "datset.root is no key of this config, did you mean dataset.root or ",
     ("+note=1",): "got 'note'",
     ("loss=sfm",): f"loss must be one of {LOSS_NAMES}, got 'sfm' (did you mean 'svm'?)",
-    ("optimizer=lbfgs",): "momentum, nesterov, rmsprop, sgd, got 'lbfgs' (there is strategy=lbfgs)",
     ("loss={a: 1}",): f"loss must be one of {LOSS_NAMES}",
     ("loss=3", "seed=0"): f"loss must be one of {LOSS_NAMES}, got '3'",
     ("+loss._target_=os.system",): "a key of loss must be one of margin, got '_target_'",
