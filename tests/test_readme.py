@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,17 @@ def test_commands_of_readme_run(arguments, tmp_path, cluster):
     done = run(f"{arguments} {RUN[arguments]}", tmp_path / "here", RAY_ADDRESS=cluster)
     assert done.returncode == 0, done.stderr
     assert "mlflow ui --backend-store-uri sqlite:///" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_line_that_loads_the_winner_loads_it(tmp_path):
+    line = re.search(r"(?m)^mlflow\.pyfunc\.load_model.*$", README).group()
+    done = run("--multirun learning_rate=1e-3,1e-2 steps=50 engine=inprocess", tmp_path / "here")
+    assert done.returncode == 0, done.stderr
+
+    asked = f"import mlflow, numpy; images = numpy.zeros((3, 8, 8), numpy.uint8); print([*{line.partition('  #')[0]}])"
+    told = subprocess.run(
+        [sys.executable, "-c", asked], cwd=tmp_path / "here", capture_output=True, text=True, check=False
+    )
+
+    assert "['class', 'scores']" in told.stdout, told.stderr
