@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import importlib
+import os
+import select
 import signal
 import sys
 
 
 def run_command(module: str) -> None:
-    """Import a module, run its function ``main``, and exit with what it returns, or with 130 after Ctrl-C."""
+    """Import a module, run its function ``main``, and exit with what it returns.
+
+    The exit code is 130 after Ctrl-C, and 141 where nobody reads the output any more, as with ``| head``.
+    """
     try:
-        code = importlib.import_module(module).main()
+        try:
+            code = importlib.import_module(module).main()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except KeyboardInterrupt:
         print("stopped: interrupted", file=sys.stderr)  # noqa: T201  # this is a command
         code = 128 + signal.SIGINT
+    except BrokenPipeError:
+        if not is_unread():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python would try to write at its end
+        code = 128 + signal.SIGPIPE
     sys.exit(code)
+
+
+def is_unread() -> bool:
+    """Return whether the standard output is a pipe that nobody reads any more."""
+    output = select.poll()
+    output.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in output.poll(0))

@@ -7,6 +7,7 @@ import faulthandler
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipeline.address import redact
 from pipeline.cli.error_messages import EXPECTED, is_expected, message_of
 from pipeline.config.schema import parse
 from pipeline.config.tables import faults
+from pipeline.entry import is_unread
 from pipeline.errors import HydraBypass, Interrupted, TrialsFailedError
 from pipeline.hydra import register
 from pipeline.hydra.composer import plain_values
@@ -65,8 +67,11 @@ def main() -> None:
     else:
         return
     if isinstance(error, Interrupted):
-        print(f"stopped: {error}", file=sys.stderr)  # noqa: T201
+        if error.number != signal.SIGPIPE:  # of which other tools, too, say nothing
+            print(f"stopped: {error}", file=sys.stderr)  # noqa: T201
         end(128 + error.number)
+    if isinstance(error, BrokenPipeError) and is_unread():
+        raise error
     if full_error == "1" and isinstance(error, TrialsFailedError) and error.__cause__ is not None:
         raise error.__cause__  # a lone trial's own error, so that a debugger stops where it was raised
     if full_error == "1" or not is_expected(error):

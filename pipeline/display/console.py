@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import signal
 import threading
 import time
 from collections import deque
@@ -17,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from pipeline.config.settings import counted, text_of, used_values
+from pipeline.errors import Interrupted
 from pipeline.plan.plan import Group, Plan
 from pipeline.reports import Retried
 from pipeline.results.cells import setting_table, value_of
@@ -43,7 +46,16 @@ MAX_ROWS = 30
 _WIDEST = 10_000  # columns that no table has
 
 
-plain_console = functools.partial(Console, markup=False, highlight=False, emoji=False)
+class _StoppingConsole(Console):
+    """A console that stops the process, as a signal does, where nobody reads its output any more."""
+
+    def on_broken_pipe(self) -> None:
+        with contextlib.suppress(SystemExit):
+            super().on_broken_pipe()  # what is printed from now on is dropped
+        raise Interrupted(signal.SIGPIPE)
+
+
+plain_console = functools.partial(_StoppingConsole, markup=False, highlight=False, emoji=False)
 """Makes a console that shows names as they are: they may read like markup, or like an emoji."""
 
 

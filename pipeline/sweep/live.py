@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from pipeline.background import in_background
 from pipeline.config.identity import code_version
 from pipeline.config.schema import Config
 from pipeline.config.settings import counted
-from pipeline.display.console import Display, Loading, make_console, show_past, show_table
+from pipeline.display.console import Display, Loading, make_console, plain_console, show_past, show_table
 from pipeline.errors import Interrupted
 from pipeline.plan.plan import Group, Plan, PlannedTrial, Point
 from pipeline.provenance import collect
@@ -178,9 +179,12 @@ class LiveSweep:
         self._scheduler.replay(self._resumption.decisions)
         self._schedule(points, plan)
 
-    def _show_end(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, Interrupted) and self._overrides is not None:
-            self._console.print(f"to finish this sweep: {resume_command()}", markup=False, soft_wrap=True)
+    def _show_end(self, _kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
+        if isinstance(error, Interrupted) and self._overrides is not None:
+            unread = error.number == signal.SIGPIPE
+            console = plain_console(stderr=True) if unread else self._console
+            why = "stopped, as nobody reads its output; " if unread else ""
+            console.print(f"{why}to finish this sweep: {resume_command()}", markup=False, soft_wrap=True)
         show_table(self._console, self._tally)
         if self._occupancy.idle >= 0:
             idle = f"workers were idle {100 * self._occupancy.idle:.0f} % of the time after the first rung"

@@ -352,6 +352,34 @@ def test_a_signal_stops_the_sweep_and_the_record_says_killed(tmp_path, cluster, 
     assert len(statuses) >= 2  # the sweep and the trials that had begun
 
 
+def test_help_that_nobody_reads_to_its_end_says_nothing_more(tmp_path):
+    with unread([], ["--help"], tmp_path) as process:
+        assert (process.wait(60), process.stderr.read()) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_output_nobody_reads_stops_as_by_a_signal(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path)
+    arguments = ["-m", *SMALL, "steps=10000000", "engine=inprocess", "seed=1,2"]
+    with unread(["loading data: 100 %\n"], arguments, tmp_path) as process:
+        assert process.wait(60) == 128 + signal.SIGPIPE
+        told = process.stderr.read()
+
+    assert f"to finish this sweep: python -m pipeline {' '.join(arguments)} sweep.resume=true" in told
+    assert "Traceback" not in told
+    assert {status for (status,) in stored(tmp_path, "SELECT status FROM runs")} == {"KILLED"}
+
+
+def unread(lines, arguments, folder):
+    """Return a command whose output is read as far as these lines, and then closed."""
+    command = [sys.executable, "-m", "pipeline", *arguments]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True)
+    assert [process.stdout.readline() for _ in lines] == lines
+    process.stdout.close()
+    return process
+
+
 WITHOUT_PARSER = """
 import sys
 import hydra.main, hydra._internal.utils
