@@ -31,7 +31,7 @@ RUN = {
 
 def written():
     """Return the arguments of every `descent-sweeps ...` in README and on the page of clusters, in order."""
-    found = re.findall(r"(?m)(?:^ *|[`/])descent-sweeps(?![.\w])((?:[^`\n#&]|\n(?=task))*)", README + CLUSTERS)
+    found = re.findall(r"(?m)(?:^ *|[`/])descent-sweeps(?![-.\w])((?:[^`\n#&]|\n(?=task))*)", README + CLUSTERS)
     return list(dict.fromkeys(" ".join(text.split()) for text in found))
 
 
