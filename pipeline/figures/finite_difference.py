@@ -56,7 +56,7 @@ def _errors(axes: Axes, result: Result, p: int, d: int, scheme: str) -> None:
     colour = _COLOURS[scheme]
     shown = errors > 0
     axes.plot(h[shown], errors[shown], _MARKS[scheme], color=colour, markersize=3.5, alpha=0.75)
-    fit = f"slope {slope:.2f}" if np.isfinite(slope) else "no truncation range"
+    fit = f"slope {slope:.2f}" if np.isfinite(slope) else "no slope"  # a legend has the width of its panel
     text = f"{scheme}: {fit}, ▼ best h {best:.0e}"
     axes.plot([], [], _MARKS[scheme] + "-", color=colour, markersize=5, label=text)
     if np.isfinite(slope):

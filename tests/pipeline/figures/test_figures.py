@@ -113,6 +113,20 @@ def test_it_is_said_up_to_which_h_no_digit_of_a_derivative_is_right(trial, datas
     assert [text for text in texts if "digit" in text] == [said] * bool(said)
 
 
+@pytest.mark.parametrize("found", [True, False])
+def test_the_legends_of_finite_differences_stay_in_the_figure_and_apart(trial, dataset, figures, found):
+    # given slopes, and none, as of a network with kinks
+    planned = trial(task={"name": "finite_difference"}, loss={"name": "softmax"})
+    result = computed(planned, dataset)
+    slopes = result.arrays["slopes"] if found else np.full((2, 2), np.nan)
+    draw(planned, dataclasses.replace(result, arrays={**result.arrays, "slopes": slopes}), {}, dataset)
+
+    left, right = figures[0].axes
+    first, second = (axes.get_legend().get_window_extent() for axes in (left, right))
+    assert left.bbox.x0 < first.x0 < first.x1 < right.yaxis.get_tightbbox().x0
+    assert second.x1 < figures[0].bbox.x1
+
+
 @pytest.mark.parametrize("extent", [0.5, 1.0, 25.0, 0.001])
 def test_the_ticks_of_a_map_do_not_touch(trial, dataset, figures, extent):
     drawn(trial(task={"name": "landscape", "resolution": 9, "extent": extent}), dataset)
