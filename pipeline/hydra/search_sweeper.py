@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.config.schema import parse
+from pipeline.config.schema import Config, parse
 from pipeline.hydra.folders import is_true
 from pipeline.hydra.grid import GridSpec, resolve
 from pipeline.hydra.launcher import claimed_folder, validated
@@ -52,7 +52,8 @@ class SearchSweeper(ComposingSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Launch proposals until there are ``n_trials``, and return the results in one list."""
         objectives = Objectives.of(self.config.sweep, self.metrics, self.direction)
-        stopped = self.config.stopping.name != "none" and len(objectives.directions) > 1
+        shared = _shared(self.config)
+        stopped = shared.stopping.stops and len(objectives.directions) > 1
         require(not stopped, "stopping", "must be none for several hydra.sweeper.metrics", self.config.stopping.name)
         ours = self.ours
         asked = objectives.names(ACCURACY)
@@ -64,7 +65,7 @@ class SearchSweeper(ComposingSweeper):
             n_trials=self.n_trials,
             n_jobs=self.n_jobs,
             max_failure_rate=self.max_failure_rate,
-            workers=_workers(self.config),
+            workers=group_count(shared, lone=False),
         )
         texts = [*GridSpec.of({"params": self.params}).texts(), *map(undo_deferral, arguments)]
         space = space_of(self.parser.parse_overrides(texts))
@@ -158,10 +159,9 @@ def _function(name: str) -> Callable[..., object]:
     return found
 
 
-def _workers(config: DictConfig) -> int:
-    """Return how many groups are computed at once, from a sweep's config, which may lack values of its jobs."""
-    values = {"cluster": resolve(config.cluster), "engine": config.engine, "device": config.device}
-    return group_count(parse(values), lone=False)
+def _shared(config: DictConfig) -> Config:
+    """Return what all trials have in common of a sweep's config, which may lack values of its jobs."""
+    return parse({name: resolve(config[name]) for name in ("cluster", "engine", "device", "stopping")})
 
 
 def _end(objectives: Objectives, result: JobReturn) -> End:

@@ -309,6 +309,28 @@ def test_a_task_of_a_package_chooses_no_data_only_where_it_needs_none(tmp_path, 
     assert [end[2].split()[-1] for end in (alone, again)] == ["none", "digits"]
 
 
+PATIENT = """
+from dataclasses import dataclass
+from pipeline.stopping import Never
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patient(Never):
+    pass
+"""
+
+
+def test_a_rule_of_a_package_that_stops_nothing_does_with_several_metrics(tmp_path, site):
+    site(code=PATIENT, rows="[descent_sweeps.stopping]\npatient = warm_losses:Patient\n")
+    search = ["-m", "hydra/sweeper=search", "learning_rate=interval(1e-3,1)", "sweep.dry_run=true"]
+    front = [*search, "hydra.sweeper.metrics=[val/accuracy,examples]"]
+
+    (code, err, out), (refused, told, _) = session(tmp_path, [*front, "stopping=patient"], [*front, "stopping=asha"])
+
+    assert code == 0, err
+    assert "20 proposals to maximize val/accuracy and minimize examples" in out
+    assert (refused, told) == (2, "error: stopping must be none for several hydra.sweeper.metrics, got 'asha'\n")
+
+
 SHARES = """
 from collections.abc import Mapping
 from dataclasses import dataclass, field
