@@ -1,4 +1,5 @@
 import functools
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -67,6 +68,13 @@ def test_every_file_opens_with_its_command_and_composes(file):
         assert "hydra_plugins.descent_sweeps." in hydra_config(f"{group}={name}")[file.parts[1]]["_target_"]
     else:
         parse(composed())
+
+
+@pytest.mark.parametrize("model", TABLES["model"].own)
+def test_the_file_of_a_model_names_all_its_keys(model):
+    command = (CONF / f"model/{model}.yaml").read_text().splitlines()[0]
+
+    assert set(re.findall(r"model\.(\w+)=", command)) == set(row_defaults("model", model)) - {"name"}
 
 
 @pytest.mark.parametrize("model", ["linear", "mlp"])
