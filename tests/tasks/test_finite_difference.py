@@ -64,7 +64,7 @@ def test_the_quotients_of_every_model_are_those_of_its_objective(image_dataset, 
 @pytest.mark.parametrize(("hidden", "initial"), [((6,), "0.003"), ((6,), "he"), ((40,), "he"), ((20, 20, 20), "he")])
 @pytest.mark.parametrize("regularization", [0.0, 10.0])
 def test_a_smooth_network_shows_slope_one_and_two(image_dataset, loss, hidden, initial, regularization):
-    # Beyond the range, the layers' higher terms bend the curve: over all of it the slopes were 2.4 and 1.2.
+    # Further on, higher terms of the layers bend the curve.
     model = Mlp(hidden=hidden, activation="tanh", initial=initial)
     _, _, result = compared(image_dataset, model=model, loss=LOSSES[loss](), regularization=regularization)
 
