@@ -194,7 +194,7 @@ def _unknown_hydra_key(key: str) -> str:
     plugin = ".".join(key.split(".")[:2])
     if key == "hydra.sweeper.params":
         return _without_keys(key)
-    if plugin in {"hydra.launcher", "hydra.sweeper"} and not f"{key}.".startswith("hydra.sweeper.params."):
+    if plugin in {"hydra.launcher", "hydra.sweeper"} and not key.startswith("hydra.sweeper.params."):
         return f"{key} is no key of the {plugin.removeprefix('hydra.')} that is chosen (see --cfg hydra -p {plugin})"
     kind: Any = HydraConf
     above, *names = key.split(".")

@@ -45,8 +45,9 @@ def truncation_slope(h: np.ndarray, errors: np.ndarray, *, limit: float | None) 
     best = best_h(h, errors)
     left = h < best
     rounding = np.max(errors[left] * h[left], initial=0.0) / h
-    clear = np.flatnonzero((h > best) & (h <= (np.inf if limit is None else limit)) & (errors > _CLEAR * rounding))
-    inside = clear if limit is not None else clear[: _straight(np.log10(h[clear]), np.log10(errors[clear]))]
+    clear = np.flatnonzero((h > best) & (errors > _CLEAR * rounding))
+    end = _straight(np.log10(h[clear]), np.log10(errors[clear])) if limit is None else np.sum(h[clear] <= limit)
+    inside = clear[:end]
     if len(inside) < 3:
         return np.nan, np.full(2, np.nan)
     slope = np.polyfit(np.log10(h[inside]), np.log10(errors[inside]), 1)[0]
