@@ -194,7 +194,7 @@ class SweepRun:
 
     def count(self, report: TrialReport) -> None:
         """Count a report of a trial, and keep the results that may win."""
-        self.tally.add([report.trial])  # a search may have proposed it since
+        self._add(report.trial)
         standing = self.tally.count(report)
         if isinstance(report, Finished) and standing.score > float("-inf"):
             self.best.add(report)
@@ -218,7 +218,7 @@ class SweepRun:
 
     def setting(self, trial: PlannedTrial) -> dict[str, str]:
         """Return the tags that say which setting a trial repeats, and of a search which proposal it is."""
-        self.tally.add([trial])
+        self._add(trial)
         tags = {SETTING_TAG: self.tally.setting_name(trial), f"{SETTING_TAG}.key": self.tally.setting_of(trial)}
         if self.searched is not None:
             tags["search.proposal"] = str(point_of(trial.index, trial.config["sweep"]["repeats"]))
@@ -232,8 +232,8 @@ class SweepRun:
         self.sweep = dataclasses.replace(sweep, name=self.sweep.name, trials=self.sweep.trials)
         self.opened = opened
         self.tally = Tally(self.sweep.trials, sweep.criterion)
-        self.tally.add([run.trial for run in self._runs.values()])
         for key, run in self._runs.items():
+            self._add(run.trial)
             if run.result is not None:
                 self.tally.add_ended(key, run.result)
         self.best = self.best.ranked_by(self.tally)
@@ -249,7 +249,7 @@ class SweepRun:
 
     def end(self, status: str, now: int) -> None:
         """Write the last description and the result table, and end the run."""
-        ids = self._describe(status)
+        self._describe(status)
         change = self._outbox.change(self.id)
         change.end = status, now
         change.tags |= RESULTS_TAG | summary.tags(self.tally)
@@ -260,7 +260,7 @@ class SweepRun:
             self.has_params = True
         change.points += [point(name, value, now, 0) for name, value in summary.metrics(self.tally).items()]
         rungs = {"rungs": decisions.rows(self.decided)} if self.decided else {}
-        for name, table in (summary.tables(self.tally, ids) | rungs).items():
+        for name, table in (summary.tables(self.tally) | rungs).items():
             change.files |= table_files(name, table)
 
     def abandon(self, now: int) -> None:
@@ -268,9 +268,13 @@ class SweepRun:
         self._describe("KILLED")
         self._outbox.change(self.id).end = "KILLED", now
 
-    def _describe(self, status: str) -> dict[str, str]:
-        """Write the description, what was decided, and the table of proposals; return the names of the runs by key."""
-        ids = {key: run.id for key, run in self._runs.items()}
+    def _add(self, trial: PlannedTrial) -> None:
+        """Add a trial that has a run to the tally; a search may have proposed it since."""
+        self.tally.add([trial])
+        self.tally.standings[trial.key].run_id = self._runs[trial.key].id
+
+    def _describe(self, status: str) -> None:
+        """Write the description, what was decided, and the table of proposals."""
         subject = Subject(
             name=self.sweep.name,
             size=self.sweep.size,
@@ -280,14 +284,12 @@ class SweepRun:
             run_id=self.id,
             uri=self.opened.uri,
             experiment=self._experiment,
-            runs=ids,
         )
         change = self._outbox.change(self.id)
         change.tags[artifacts.NOTE] = describe(subject, status, self.tally)
         change.tags |= decisions.tags(self.decided)
         if self.searched is not None:
             change.files |= table_files("proposals", proposals.rows(self.searched))
-        return ids
 
 
 def _checked_path(name: str) -> str:

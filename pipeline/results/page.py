@@ -69,8 +69,8 @@ class Subject:
     """What a page holds besides results: the sweep's name, its ``data`` in a line, its ``command``, and its links.
 
     ``command`` is empty if it is unknown, ``resumable`` says whether it can resume the sweep. The links are the sweep's
-    run, the store (``uri`` without credentials), its experiment, and the trials' ``runs`` by key. ``size`` is how many
-    trials there are, with those that a search will propose.
+    run, the store (``uri`` without credentials) and its experiment. ``size`` is how many trials there are, with those
+    that a search will propose.
     """
 
     name: str
@@ -81,9 +81,8 @@ class Subject:
     run_id: str
     uri: str
     experiment: str
-    runs: Mapping[str, str]
 
-    def link(self, name: str, run_id: str | None) -> str:
+    def link(self, name: str, run_id: str) -> str:
         """Return a name as a cell of a table, linked to its run if it has one."""
         name = name.replace("|", "\\|")
         return f"[{name}](#/experiments/{self.experiment}/runs/{run_id})" if run_id else name
@@ -162,11 +161,11 @@ def _has_means(tally: Tally) -> bool:
 
 def _best_settings(tally: Tally, subject: Subject, *, running: bool) -> list[str]:
     """Return a table of the best settings, each a link to its best repeat."""
-    found = tally.leading(BEST, subject.runs) if running else tally.settings(subject.runs)
+    found = tally.leading(BEST) if running else tally.settings()
     heads, table = setting_table(found, most=BEST, ended=not running)
     rows = [_row(["", *heads]), _row(["---:", "---", *["---:"] * (len(heads) - 1)])]
     for place, (setting, (name, *cells)) in enumerate(zip(found, table, strict=False), start=1):
-        rows.append(_row([str(place), subject.link(name, setting.best.run_id if setting.best else None), *cells]))
+        rows.append(_row([str(place), subject.link(name, setting.best.run_id if setting.best else ""), *cells]))
     return rows
 
 
@@ -181,8 +180,7 @@ def _trial(place: int, standing: Standing, cells: Sequence[str], subject: Subjec
     outcome = standing.ending if standing.outcome else f"at step {standing.step}"
     if standing.message:
         outcome += ": " + standing.message.replace("|", "\\|").replace("\n", " ")
-    name = subject.link(standing.trial.name, subject.runs.get(standing.trial.key))
-    return _row([str(place), name, *cells, outcome])
+    return _row([str(place), subject.link(standing.trial.name, standing.run_id), *cells, outcome])
 
 
 def _commands(subject: Subject, status: str, tally: Tally) -> list[str]:
@@ -195,8 +193,8 @@ def _commands(subject: Subject, status: str, tally: Tally) -> list[str]:
     look = how_to_look(subject.uri, subject.experiment, sweep=subject.run_id, run=None)
     commands["Open"] = look.splitlines()[0]
     commands["Write as one page"] = f"python -m pipeline.report {subject.run_id} {store}"
-    if tally.best is not None and tally.best.trial.key in subject.runs:
-        commands["Reproduce the best"] = f"python -m pipeline.reproduce {subject.runs[tally.best.trial.key]} {store}"
+    if tally.best is not None and tally.best.run_id:
+        commands["Reproduce the best"] = f"python -m pipeline.reproduce {tally.best.run_id} {store}"
     return [line for what, command in commands.items() for line in (f"{what}:", "", "```", command, "```", "")]
 
 

@@ -80,13 +80,13 @@ class Setting:
         return first if first.score > -math.inf else None
 
 
-def as_setting(name: str, standings: Sequence[Standing], run_ids: Mapping[str, str] | None = None) -> Setting:
-    """Return the repeats of a setting as the setting; ``run_ids`` are their runs by key."""
-    first, ids = standings[0], run_ids or {}
+def as_setting(name: str, standings: Sequence[Standing]) -> Setting:
+    """Return the repeats of a setting as the setting."""
+    first = standings[0]
     return Setting(
         key=first.setting,
         name=name,
-        repeats=tuple(sorted((one.repeat(ids.get(one.trial.key, "")) for one in standings), key=rank)),
+        repeats=tuple(sorted((one.repeat() for one in standings), key=rank)),
         used=setting_values(first.used, first.criterion.over),
     )
 

@@ -72,7 +72,7 @@ class Standing:
     """The standing of a trial: its step, the last value of each metric, and its outcome once it has one.
 
     ``used`` are the values that it uses; ``setting`` is the key of its setting and ``seeds`` tell it from other
-    repeats, which both follow from them.
+    repeats, which both follow from them. ``run_id`` is its run, if it has one.
     """
 
     trial: PlannedTrial
@@ -85,14 +85,15 @@ class Standing:
     started: bool = False
     outcome: Outcome | None = None
     message: str = ""
+    run_id: str = ""
 
     def __post_init__(self) -> None:
         self.used, over = used_values(self.trial.trial), self.criterion.over
         self.setting = key_of(self.used, over)
         self.seeds = tuple((name, str(self.used[name])) for name in varied_by_repeats(self.used, over))
 
-    def repeat(self, run_id: str = "") -> Repeat:
-        """Return the trial as a repeat of its setting; ``run_id`` is its run."""
+    def repeat(self) -> Repeat:
+        """Return the trial as a repeat of its setting."""
         return Repeat(
             seeds=self.seeds,
             outcome=self.outcome_text,
@@ -101,7 +102,7 @@ class Standing:
             index=self.index,
             trial=self.trial.name,
             key=self.trial.key,
-            run_id=run_id,
+            run_id=self.run_id,
             stopped_at=self.stopped_at,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.config.settings import param_of, swept_values, text_of
@@ -78,19 +78,13 @@ def params(tally: Tally) -> dict[str, str]:
     return criterion | {"dataset": str(standings[0].trial.config["dataset"]["name"])} | texts
 
 
-def tables(tally: Tally, run_ids: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
+def tables(tally: Tally) -> dict[str, list[dict[str, Any]]]:
     """Return the tables of results by name: one of settings and one of trials, or, without repeats, one of trials."""
-    trials = [
-        {**row, "run_id": run_ids.get(standing.trial.key, "")}
-        for row, standing in zip(tally.table(), tally.ranking(), strict=True)
-    ]
     if not tally.repeated:
-        return {"results": trials}
-    found = tally.settings(run_ids)
-    return {
-        "results": setting_rows(found, list(swept_values([setting.used for setting in found]))),
-        "trials": trials,
-    }
+        return {"results": tally.table()}
+    found = tally.settings()
+    swept = list(swept_values([setting.used for setting in found]))
+    return {"results": setting_rows(found, swept), "trials": tally.table()}
 
 
 def values_of(name: str, values: Sequence[Any]) -> str:

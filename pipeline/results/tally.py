@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -141,15 +141,14 @@ class Tally:
         """Return what differs between the trials, each key with its values."""
         return self.swept_values.values()
 
-    def leading(self, most: int, run_ids: Mapping[str, str]) -> list[Setting]:
+    def leading(self, most: int) -> list[Setting]:
         """Return the first so many of `settings`, of those in which a trial has begun."""
         self._compare()
-        keys = heapq.nsmallest(most, self._rank_keys, key=self._rank_keys.__getitem__)
-        return self._ranked(keys, run_ids)
+        return self._ranked(heapq.nsmallest(most, self._rank_keys, key=self._rank_keys.__getitem__))
 
-    def settings(self, run_ids: Mapping[str, str] | None = None) -> list[Setting]:
-        """Return the settings, the best first; ``run_ids`` are the trials' runs by key."""
-        return self._ranked(self._repeats, run_ids)
+    def settings(self) -> list[Setting]:
+        """Return the settings, the best first."""
+        return self._ranked(self._repeats)
 
     def rank_key(self, key: str) -> RankKey:
         """Return the sort key of the setting with this key; the best has the least."""
@@ -179,13 +178,13 @@ class Tally:
             | {key: cell_of(key, standing.used) for key in varied}
             | {name: standing.metrics.get(name) for name in names}
             | ({FRONT: front[standing.setting]} if front else {})
-            | {"step": standing.step, "message": standing.message}
+            | {"step": standing.step, "message": standing.message, "run_id": standing.run_id}
             for standing in ranking
         ]
 
-    def _ranked(self, keys: Iterable[str], run_ids: Mapping[str, str] | None) -> list[Setting]:
+    def _ranked(self, keys: Iterable[str]) -> list[Setting]:
         every = [self._repeats[key] for key in keys]
-        return ranked(as_setting(self.setting_name(repeats[0].trial), repeats, run_ids) for repeats in every)
+        return ranked(as_setting(self.setting_name(repeats[0].trial), repeats) for repeats in every)
 
     def _begin(self, key: str) -> Standing:
         standing = self.standings[key]

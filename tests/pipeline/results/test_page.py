@@ -14,8 +14,8 @@ from tasks.events import Outcome
 from tests.pipeline.record.recording import PROVENANCE, done, header
 
 
-def subject(data, uri="sqlite:///m.db", runs=None, size=0):
-    sweep, links = header(), {"run_id": "1", "uri": uri, "experiment": "7", "runs": runs or {}}
+def subject(data, uri="sqlite:///m.db", size=0):
+    sweep, links = header(), {"run_id": "1", "uri": uri, "experiment": "7"}
     command = PROVENANCE.tags["command"]
     return Subject(name=sweep.name, size=size, data=str(Data.of(data)), command=command, resumable=True, **links)
 
@@ -63,16 +63,16 @@ def test_a_running_sweep_is_described_by_means_and_an_ended_one_by_their_interva
     tally = Tally(trials)
     for number, one in enumerate(trials[:-3]):
         tally.count(Finished(trial=one, result=done(**{"val/accuracy": number / 32}), layout=None))
-    runs = {one.key: f"run of {one.name}" for one in trials}
+        tally.standings[one.key].run_id = f"run of {one.name}"
 
-    running, ended = (describe(subject(tiny, runs=runs), status, tally) for status in ("RUNNING", "KILLED"))
+    running, ended = (describe(subject(tiny), status, tally) for status in ("RUNNING", "KILLED"))
 
     assert "| | setting | repeats | val/accuracy |\n" in running.replace("|  |", "| |")
     assert "| 1 | [gradient lr=7](#/experiments/7/runs/run of 7 2) | 3 | 0.594 ± 0.031 |\n" in running
     assert running.count("(#/experiments/7/runs/") == BEST
     assert "95 % interval" not in running
     assert "| 3 | 0.594 ± 0.031 | 0.5625 to 0.625 |\n" in ended
-    assert [one.key for one in tally.leading(BEST, {})] == [one.key for one in tally.settings()[:BEST]]
+    assert [one.key for one in tally.leading(BEST)] == [one.key for one in tally.settings()[:BEST]]
 
 
 def test_trials_of_a_task_that_nothing_ranks_are_told_by_their_own_metrics(trial, tiny):

@@ -34,7 +34,8 @@ def test_outcomes_and_repeats_are_counted_and_one_value_has_no_interval(trial):
     assert tags(tally)["best.setting"] == "gradient lr=1"
     assert standing_for(tally) == "1.0 0: the only repeat of gradient lr=1 with a value of val/accuracy"
     assert swept_tag(tally) == {"swept": "learning_rate, seed"}
-    found = tables(tally, {trials[0].key: "a run"})
+    tally.standings[trials[0].key].run_id = "a run"
+    found = tables(tally)
     assert [(row["setting"], row["repeats"], row["run_id"]) for row in found["results"]] == [
         ("gradient lr=1", 2, "a run"),
         ("gradient lr=2", 2, ""),
@@ -48,7 +49,7 @@ def test_a_sweep_without_an_answer_has_no_best(trial):
     assert metrics(tally) == dict.fromkeys(["trials/done", "trials/failed", "trials/diverged", "trials/stopped"], 0)
     assert (tags(tally), standing_for(tally), swept_tag(tally)) == ({}, "", {"swept": "nothing"})
     assert params(Tally([])) == {}
-    assert list(tables(tally, {})) == ["results"]
+    assert list(tables(tally)) == ["results"]
 
 
 def test_the_trial_of_a_setting_is_the_best_of_its_repeats_or_its_only_one(trial):
@@ -86,7 +87,7 @@ def test_of_several_objectives_each_is_shown_and_which_settings_are_on_the_paret
 
         show_table(console, tally)
 
-        front = [row["Pareto front"] for row in tables(tally, {})["results"]]
+        front = [row["Pareto front"] for row in tables(tally)["results"]]
         assert front == ["yes", "yes", "no", "no", "no"]
         header, *lines = console.file.getvalue().splitlines()
         assert "12800" in lines[0]

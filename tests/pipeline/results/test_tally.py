@@ -156,7 +156,7 @@ def test_the_first_are_those_of_the_ranking_that_have_begun(trial):
         tally.count(Finished(trial=trials[k], result=done(**{"val/accuracy": accuracy}), layout=None))
 
     assert [one.trial.name for one in tally.first(9)] == ["0", "4", "1", "3"]
-    assert [one.name for one in tally.leading(3, {})] == ["0", "4", "1"]
+    assert [one.name for one in tally.leading(3)] == ["0", "4", "1"]
 
 
 def test_a_trial_that_is_stopped_has_done_the_steps_up_to_there_and_one_that_diverged_all(trial):
@@ -210,7 +210,8 @@ def test_a_setting_of_which_a_repeat_diverged_does_not_lead_and_a_repeat_knows_i
 
     assert tally.best is not None
     assert tally.best.trial is sound[0]
-    best, _ = tally.settings({sound[0].key: "a run"})
+    tally.standings[sound[0].key].run_id = "a run"
+    best, _ = tally.settings()
     assert [(repeat.trial, repeat.run_id) for repeat in best.repeats] == [("2.0 0", "a run"), ("2.0 1", "")]
 
 
