@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.address import how_to_look
-from pipeline.plan.plan import PlannedTrial
 from pipeline.results.cells import setting_table, value_of
 from pipeline.results.comparisons import findings
-from pipeline.results.criterion import Criterion
 from pipeline.results.repeats import FRONT, on_front_of
 from pipeline.results.standing import Standing
 from pipeline.results.summary import standing_for, values_of
@@ -40,13 +38,13 @@ _MOST_PARAMS = 12
 _NOTHING_SWEPT = "- nothing: one trial"
 
 
-def sweep_view(run_id: str, trials: Sequence[PlannedTrial], criterion: Criterion) -> tuple[str, str]:
+def sweep_view(tally: Tally, run_id: str) -> tuple[str, str]:
     """Return the name and value of the tag that makes the view of the sweep with this parent run.
 
     The UI writes such a tag when a person shares a view. The view has the sweep's trials only, the best first, with
     columns for the swept values. If there are repeats, the table and the charts group them by their setting.
     """
-    tally = Tally(trials, criterion)
+    criterion = tally.criterion
     state = {
         "searchFilter": f"tags.`mlflow.parentRunId` = '{run_id}'",
         "orderByKey": f"metrics.`{criterion.metric}`",

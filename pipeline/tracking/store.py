@@ -75,8 +75,7 @@ class Store:
 
     def show(self, parent: SweepRun) -> None:
         """Write the view of a sweep's trials."""
-        view = sweep_view(self._id(parent.id), parent.sweep.trials, parent.sweep.criterion)
-        self.client.set_experiment_tag(self.experiment_id, *view)
+        self.client.set_experiment_tag(self.experiment_id, *sweep_view(parent.tally, self._id(parent.id)))
 
     def apply(self, changes: Mapping[str, Change]) -> list[Exception]:
         """Write changes, by run, in order; return the errors of the writes that the store refuses for good.

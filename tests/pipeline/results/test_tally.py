@@ -239,7 +239,8 @@ def test_the_params_of_a_sweep_have_the_names_and_texts_of_those_of_its_trials(t
     sweep = {"regularization": 0.1234567891, "batch_size": None, "model": {"name": "mlp", "hidden": [3]}}
     trials = [trial(**sweep, trial={"evaluate_every": steps}) for steps in (5, 10)]
 
-    found, of_trial = params(Tally(trials)), artifacts.params(trials[0].config)
+    tally = Tally(trials)
+    found, of_trial = params(tally), artifacts.params(trials[0].config)
 
     ours = {"swept.trial.evaluate_every", "sweep.metric", "sweep.mode"}
     assert {name: of_trial.get(name) for name in found.keys() - ours} == {
@@ -247,5 +248,5 @@ def test_the_params_of_a_sweep_have_the_names_and_texts_of_those_of_its_trials(t
     }
     assert found["swept.trial.evaluate_every"] == "5, 10"
     assert found["trial.record_every"] == "10"
-    state = json.loads(sweep_view("run", trials, Criterion())[1])
+    state = json.loads(sweep_view(tally, "run")[1])
     assert "params.`trial.evaluate_every`" in state["selectedColumns"]

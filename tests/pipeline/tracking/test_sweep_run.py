@@ -11,6 +11,7 @@ from pipeline.errors import RecordError
 from pipeline.record.protocol import Provenance
 from pipeline.reports import Finished, Progressed, Started
 from pipeline.results.criterion import Criterion
+from pipeline.results.page import VIEW_TAG
 from pipeline.tracking.mlflow_recorder import MlflowRecorder
 from pipeline.tracking.unfinished import find_past
 from tasks.events import Outcome
@@ -174,6 +175,25 @@ def test_a_sweep_that_is_resumed_under_another_ranking_has_the_winner_of_that(
     assert found.trial.name == winner
     assert "weights" in found.result.arrays
     assert client.get_run(parent_of(again)).data.tags.items() >= criterion.tags().items()
+
+
+def test_the_view_of_a_search_that_is_resumed_has_columns_for_what_its_trials_have_swept(
+    store_uri, experiment, client, tiny, trial, layout, tmp_path
+):
+    # given a search, of which the first trial is known before it starts
+    first, second = (trial(learning_rate=rate) for rate in (0.5, 1.0))
+    recorder = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    recorder.open(header(first), tiny, Provenance())
+    for one in (first, second):
+        recorder.record(Finished(trial=one, result=done(), layout=layout))
+    recorder.close("KILLED")
+
+    again = MlflowRecorder(store_uri, experiment, folder=tmp_path)
+    again.open(header(first), tiny, Provenance(), find_past(store_uri, experiment, "a sweep"))
+    again.close("FINISHED")
+
+    tags = client.get_experiment(again._store.experiment_id).tags
+    assert "params.`learning_rate`" in tags[f"{VIEW_TAG}{parent_of(again)}"]
 
 
 def test_a_sweep_whose_run_cannot_be_created_leaves_no_log(store_uri, experiment, tiny, tmp_path, monkeypatch):
