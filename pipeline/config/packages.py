@@ -64,7 +64,7 @@ class Offer:
 def offers() -> tuple[Offer, ...]:
     """Return the offers of all installed packages, sorted by name."""
     found = {
-        Offer(table=point.group.removeprefix(PREFIX), name=point.name, package=_name(distribution), point=point)
+        Offer(table=point.group.removeprefix(PREFIX), name=point.name, package=distribution.name, point=point)
         for distribution in metadata.distributions()
         for point in distribution.entry_points
         if point.group.startswith(PREFIX)
@@ -87,10 +87,6 @@ def package(name: str) -> Package:
     for root in roots:
         digest.update(f"{root.name}\0{digest_of_sources(root)}".encode())
     return Package(name=name, version=metadata.version(name), roots=roots, sources=digest.hexdigest())
-
-
-def _name(distribution: metadata.Distribution) -> str:
-    return str(distribution.metadata["Name"])
 
 
 def _root(module: str) -> Path | None:
