@@ -21,7 +21,7 @@ from omegaconf.errors import InterpolationResolutionError, UnsupportedInterpolat
 from pipeline.address import redact
 from pipeline.cli.error_messages import is_expected, message_of
 from pipeline.config.schema import Config, parse
-from pipeline.engine.capacity import fit
+from pipeline.engine.capacity import Node
 from pipeline.hydra import register
 from pipeline.hydra.composer import Composer, plain_values
 from pipeline.hydra.grid import combinations
@@ -120,10 +120,8 @@ def node_count(config: Config, *, cpus: int, gpus: int | None) -> int:
         require(needed <= has, f"cluster.{name}_per_worker", f"must be <= deploy.{name}={has}", needed)
     for name, asked in (("resources", cluster.resources), ("labels", cluster.labels)):
         require(not asked, f"cluster.{name}", "must be left out: the nodes have none but CPUs, GPUs and memory", asked)
-    on_a_node = fit("CPU", cpus, cluster.cpus_per_worker)
-    if gpus:
-        on_a_node = min(on_a_node, fit("GPU", gpus, share))
-    return -(-cluster.workers // on_a_node)
+    node = Node(resources={"CPU": cpus, "GPU": gpus or 0}, labels={})
+    return -(-cluster.workers // node.holds(cluster))
 
 
 def _composed(target: str, swept: Sequence[str], own: Sequence[str]) -> DictConfig:
