@@ -79,7 +79,7 @@ def _is_table(
 
 def _left_out(trials: Sequence[TrialRecord]) -> str:
     # The message of a mean tells of repeats that diverged; a trial's own may be any.
-    some = any(trial.repeats > 1 and trial.standing.message for trial in trials)
+    some = any(trial.is_mean and trial.standing.message for trial in trials)
     return ", a mean leaves out repeats that did" if some else ""
 
 

@@ -95,4 +95,4 @@ def _mean(one: SettingRecord, held: Mapping[str, Any]) -> TrialRecord:
         steps, values = mean_curve([trial.curves[name] for trial in shown if name in trial.curves])
         if len(steps):
             curves[name] = Series(steps=steps, values=values.mean(axis=0))
-    return TrialRecord(standing=standing, curves=curves, repeats=max(2, len(one.trials)))
+    return TrialRecord(standing=standing, curves=curves, is_mean=True)

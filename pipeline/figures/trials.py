@@ -109,7 +109,7 @@ def caption_of(trials: Sequence[TrialRecord]) -> str:
 
 def are_means(trials: Sequence[TrialRecord]) -> bool:
     """Return whether the records are means of repeats."""
-    return max(trial.repeats for trial in trials) > 1
+    return any(trial.is_mean for trial in trials)
 
 
 def noun(trials: Sequence[TrialRecord]) -> str:

@@ -20,14 +20,11 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRecord:
-    """A trial of a sweep, with its standing and its curves, for the figures.
-
-    With more than one of ``repeats`` it is the mean of a setting.
-    """
+    """A trial of a sweep, or the mean of a setting's repeats, with its standing and its curves, for the figures."""
 
     standing: Standing
     curves: Mapping[str, Series]
-    repeats: int = 1
+    is_mean: bool = False
 
 
 class Curves:

@@ -159,7 +159,7 @@ def test_the_mean_of_a_setting_is_of_the_repeats_that_have_an_answer(repeats):
     assert best.standing.metrics["val/accuracy"] == pytest.approx(0.5)
     assert best.standing.message == "1 of 3 diverged"
     assert best.curves["val/accuracy"].values[-1] == pytest.approx(0.5)
-    assert (best.repeats, best.standing.trial.name) == (3, "gradient lr=0.1")
+    assert (best.is_mean, best.standing.trial.name) == (True, "gradient lr=0.1")
     assert lost.standing.outcome is Outcome.DIVERGED
     assert "seed" not in caption_of([best, lost])
     assert caption_of([best, lost]).startswith("means of 2 settings · dataset=digits")

@@ -277,7 +277,7 @@ def test_only_what_diverged_is_drawn_too(record):
 def test_a_message_of_a_trial_is_not_taken_for_that_of_a_mean(record):
     trials = [record(0.5, learning_rate=0.1), record(0.5, Outcome.DIVERGED, learning_rate=1.0)]
     trials[1].standing.message = "the loss was infinite at step 30"
-    means = [TrialRecord(standing=trial.standing, curves=trial.curves, repeats=3) for trial in trials]
+    means = [TrialRecord(standing=trial.standing, curves=trial.curves, is_mean=True) for trial in trials]
 
     assert _left_out(trials) == ""
     assert _left_out(means)
