@@ -59,13 +59,10 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
         lines.append(_smooth([*heights, worst if score is None else float(scale(score))]))
         colours.append(QUIET if score is None else colour.to_rgba(np.array(score)))
         styles.append(":" if score is None else "-")
+        if stopped(trial):
+            axes.plot(*lines[-1][-1], EARLY, color=colours[-1], markeredgecolor=INK, clip_on=False, zorder=3)
     # One collection: a thousand separate lines take seconds.
     axes.add_collection(LineCollection(lines, colors=colours, linestyles=styles, linewidths=1.8, alpha=0.85))
-    early = [
-        (*line[-1], one) for line, one, trial in zip(lines, colours, reversed(trials), strict=True) if stopped(trial)
-    ]
-    for across, height, one in early:
-        axes.plot(across, height, EARLY, color=one, markeredgecolor=INK, clip_on=False, zorder=3)
     for position, (_, ticks) in enumerate(axis_of.values()):
         axes.axvline(position, color=INK, linewidth=1)
         for text, height in ticks:
@@ -80,7 +77,7 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
     for side in axes.spines.values():
         side.set_visible(False)
     colour_bar(figure, colour, axes, with_unit(name))
-    note = f" · {EARLY_NOTE}" if early else ""
+    note = f" · {EARLY_NOTE}" if any(map(stopped, trials)) else ""
     return captioned(figure, f"{caption_of_draws(trials)}{note} · dotted: diverged or not finished")
 
 
