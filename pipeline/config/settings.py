@@ -42,13 +42,8 @@ def setting_values(used: Mapping[str, Any], over: Collection[str]) -> dict[str, 
     return {name: used[name] for name in used if name not in varied}
 
 
-def setting_key(trial: Trial, over: Collection[str]) -> str:
-    """Return the key of a trial's setting, in any sweep: a digest of its values."""
-    return key_of(used_values(trial), over)
-
-
-def key_of(used: Mapping[str, Any], over: Collection[str]) -> str:
-    """Return the key of the setting of a trial that uses these values."""
+def setting_key(used: Mapping[str, Any], over: Collection[str]) -> str:
+    """Return the key of the setting of a trial that uses these values, in any sweep: a digest of the setting's own."""
     return hashlib.sha256(json.dumps(setting_values(used, over), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -61,12 +56,14 @@ def varied_by_repeats(names: Iterable[str], over: Collection[str]) -> list[str]:
     return [name for name in names if name in over or name.partition(".")[0] in over]
 
 
-def setting_names(trials: Sequence[Trial], over: Collection[str], known: SweptValues | None = None) -> list[str]:
-    """Return the name of each trial's setting: its strategy or task, and the values that differ between settings.
+def setting_names(
+    used: Sequence[Mapping[str, Any]], over: Collection[str], known: SweptValues | None = None
+) -> list[str]:
+    """Return the names of the settings of trials that use these values: strategy or task, and the values that differ.
 
     They may also differ from ``known``, the values of earlier settings, to which these values are added.
     """
-    return _names([setting_values(used_values(trial), over) for trial in trials], known)
+    return _names([setting_values(one, over) for one in used], known)
 
 
 class SweptValues:

@@ -37,7 +37,7 @@ def by_setting(trials: Sequence[TrialRecord]) -> list[SettingRecord]:
     for trial in trials:
         groups.setdefault(trial.standing.setting, []).append(trial)
     every = [[one.standing for one in members] for members in groups.values()]
-    names = setting_names([standings[0].trial.trial for standings in every], trials[0].standing.criterion.over)
+    names = setting_names([standings[0].used for standings in every], trials[0].standing.criterion.over)
     settings = ranked(map(as_setting, names, every))
     return [SettingRecord(setting=one, trials=tuple(groups[one.key])) for one in settings]
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from pipeline.config.schema import SEEDS
-from pipeline.config.settings import setting_key
+from pipeline.config.settings import setting_key, used_values
 from pipeline.plan.plan import MOST_TRIALS, Point
 from tasks.errors import require
 
@@ -32,7 +32,7 @@ def repeated(points: Sequence[Point]) -> list[Point]:
     first: dict[str, dict[str, int]] = {}
     for point in points:
         seeds = {key: getattr(point.config.trial, key) for key in incremented}
-        known = first.setdefault(setting_key(point.config.trial, incremented), seeds)
+        known = first.setdefault(setting_key(used_values(point.config.trial), incremented), seeds)
         for key in incremented:
             require(known[key] == seeds[key], "sweep.repeats", f"must be 1 where {key} is swept", repeats)
     return [_repeat(point, incremented, number, repeats) for point in points for number in range(repeats)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.config.settings import key_of, used_values, varied_by_repeats
+from pipeline.config.settings import setting_key, used_values, varied_by_repeats
 from pipeline.plan.plan import PlannedTrial
 from pipeline.results.criterion import Criterion
 from pipeline.results.numbers import number
@@ -89,7 +89,7 @@ class Standing:
 
     def __post_init__(self) -> None:
         self.used, over = used_values(self.trial.trial), self.criterion.over
-        self.setting = key_of(self.used, over)
+        self.setting = setting_key(self.used, over)
         self.seeds = tuple((name, str(self.used[name])) for name in varied_by_repeats(self.used, over))
 
     def repeat(self) -> Repeat:

@@ -133,7 +133,7 @@ class Tally:
         if not self.repeated:
             return trial.name
         if self._names is None:
-            firsts = [repeats[0].trial.trial for repeats in self._repeats.values()]
+            firsts = [repeats[0].used for repeats in self._repeats.values()]
             self._names = dict(zip(self._repeats, setting_names(firsts, self.criterion.over), strict=True))
         return self._names[self.setting_of(trial)]
 

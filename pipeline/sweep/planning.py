@@ -178,7 +178,7 @@ def expectation(config: Config, planned: Sequence[PlannedTrial], dataset: Datase
     criterion = Criterion.of(config.sweep, dataset)
     settings: dict[str, list[str]] = {}
     for trial in trials:
-        settings.setdefault(setting_key(trial.trial, criterion.over), []).append(trial.key)
+        settings.setdefault(setting_key(used_values(trial.trial), criterion.over), []).append(trial.key)
     rule, one = config.stopping, trials[0].trial
     first, last = rung_range(rule, one, rule.metric or criterion.metric)
     return forecast(rule, settings, first=first, last=last, steps=one.steps)

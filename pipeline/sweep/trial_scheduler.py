@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config.schema import Config
-from pipeline.config.settings import SweptValues, setting_key, setting_names
+from pipeline.config.settings import SweptValues, setting_key, setting_names, used_values
 from pipeline.plan.plan import Group, PlannedTrial, Progress, Segment, fuse
 from pipeline.reports import Decided, Failed, Finished, Paused, PausedTrial, Report
 from pipeline.results.criterion import Criterion, mode_of
@@ -69,9 +69,10 @@ class TrialScheduler:
         if not self._rule.stops or not compared:
             return
         settings: dict[str, list[str]] = {}
-        names = setting_names([trial.trial for trial in compared], self._over, self._swept)
-        for trial, name in zip(compared, names, strict=True):
-            setting = setting_key(trial.trial, self._over)
+        used = [used_values(trial.trial) for trial in compared]
+        names = setting_names(used, self._over, self._swept)
+        for trial, values, name in zip(compared, used, names, strict=True):
+            setting = setting_key(values, self._over)
             settings.setdefault(setting, []).append(trial.key)
             self._names.setdefault(setting, name)
         first, last = rung_range(self._rule, compared[0].trial, self._metric)

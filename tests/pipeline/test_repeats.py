@@ -90,22 +90,23 @@ def test_what_a_source_will_still_propose_is_counted_in_repeats_until_it_is_done
 
 
 def test_a_setting_is_a_trial_without_the_keys_that_repeats_vary():
-    one, other, third = (parse(v).trial for v in ({"seed": 1}, {"data_seed": 7}, {"optimizer": {"name": "adam"}}))
+    values = {"seed": 1}, {"data_seed": 7}, {"optimizer": {"name": "adam"}}
+    one, other, third = (used_values(parse(given).trial) for given in values)
     over = ("seed", "data_seed")
 
     assert setting_key(one, over) == setting_key(other, over) != setting_key(third, over)
     assert setting_key(one, ["seed"]) != setting_key(other, ["seed"])
-    one, other, third = map(used_values, (one, other, third))
     assert setting_values(one, over) == setting_values(other, over) != setting_values(third, over)
     assert setting_values(one, ["loss.margin"]).keys() == one.keys() - {"loss.margin"}
     assert setting_values(one, ["optimizer"]).keys() == setting_values(third, ["optimizer"]).keys()
 
 
 def test_a_settings_name_holds_no_seed():
-    trials = [parse({"seed": seed, "learning_rate": rate}).trial for rate in (0.1, 0.2) for seed in (1, 2)]
+    values = [{"seed": seed, "learning_rate": rate} for rate in (0.1, 0.2) for seed in (1, 2)]
+    used = [used_values(parse(given).trial) for given in values]
 
-    assert setting_names(trials, ["seed"]) == ["gradient lr=0.1"] * 2 + ["gradient lr=0.2"] * 2
-    assert setting_names(trials[:2], ["seed"]) == ["gradient"] * 2
+    assert setting_names(used, ["seed"]) == ["gradient lr=0.1"] * 2 + ["gradient lr=0.2"] * 2
+    assert setting_names(used[:2], ["seed"]) == ["gradient"] * 2
     # What leads a name may be what repeats vary.
-    assert setting_names(trials[:1], ["strategy", "seed"]) == ["any strategy"]
-    assert setting_names(trials[:1], ["task", "seed"]) == ["any task"]
+    assert setting_names(used[:1], ["strategy", "seed"]) == ["any strategy"]
+    assert setting_names(used[:1], ["task", "seed"]) == ["any task"]
