@@ -28,25 +28,23 @@ _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]*")
 """A valid name of a row: a choice on Hydra's command line."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Table(Mapping[str, type]):
     """The rows of a group by name: our own first, then those of packages."""
 
-    def __init__(self, entry_points: str, own: Mapping[str, type], contract: Any) -> None:
-        self.entry_points = entry_points
-        self.own = own
-        self.contract = contract
+    entry_points: str
+    own: Mapping[str, type]
+    contract: Any
 
     def __getitem__(self, name: str) -> type:
         """Return a row; packages are searched only if it is not one of our own."""
         return self.own[name] if name in self.own else _added().rows[self.entry_points, name][0]
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the names."""
         yield from self.own
         yield from (name for table, name in _added().rows if table == self.entry_points)
 
     def __len__(self) -> int:
-        """Return how many rows there are."""
         return sum(1 for _ in self)
 
     def package(self, name: str) -> Package | None:
