@@ -48,22 +48,19 @@ SWEEP_FIGURES = (
 )
 """The figures of `pipeline.figures.sweep`, each drawn by a call of its own: in parallel, and failing independently."""
 
-DrawSweep = Callable[[Sequence[TrialRecord]], Images]
-"""Draws a figure of a sweep, from its trials, the best first."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """The functions that draw: ``trial`` and, faster and without data, ``quick`` draw a trial that has ended.
 
-    ``added`` draw it too: each is called by itself, so that one that fails costs no other. ``sweep`` draw a sweep,
-    ``search`` draws its search.
+    ``added`` draw it too: each is called by itself, so that one that fails costs no other. ``sweep`` draw a sweep from
+    its trials, the best first, ``search`` draws its search.
     """
 
     trial: Callable[[PlannedTrial, Result, Mapping[str, Series], Dataset], Images] | None = None
     quick: Callable[[PlannedTrial, Result, Mapping[str, Series]], Images] | None = None
     added: Sequence[Callable[[PlannedTrial, Result, Mapping[str, Series]], Images]] = ()
-    sweep: Sequence[DrawSweep] = ()
+    sweep: Sequence[Callable[[Sequence[TrialRecord]], Images]] = ()
     search: Callable[[Searched], Images] | None = None
 
 
