@@ -14,13 +14,12 @@ from pipeline.figures.style import (
     blank,
     captioned,
     dots,
-    is_wide,
     label,
     legend_below,
     logarithmic,
     told_apart,
 )
-from pipeline.figures.trials import factor, with_unit
+from pipeline.figures.trials import factor, is_logarithmic, with_unit
 from pipeline.results.criterion import is_share
 from pipeline.results.curves import TrialRecord
 from pipeline.results.statistics import LEVEL, students
@@ -73,7 +72,7 @@ def _limit(axes: Axes, name: str, curves: Sequence[np.ndarray]) -> None:
     """
     values = np.concatenate([one.ravel() for one in curves])
     values = values[np.isfinite(values)]  # an own task may report an infinite loss, and go on
-    if is_wide(values) and not is_share(name):  # no share is above 100 %
+    if is_logarithmic(name, values):
         logarithmic(axes, "y")
         axes.set_ylim(values.min() / 2, values.max() * 2)
     elif len(values) and max(one.shape[1] for one in curves) > 1 and (room := 0.05 * np.ptp(values)):

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.config.settings import counted
-from pipeline.figures.style import BLUE, INK, QUIET, SIDE_BY_SIDE, blank, captioned, is_wide, label, logarithmic
-from pipeline.figures.trials import caption_of, factor, stopped, with_unit
-from pipeline.results.criterion import is_share, mode_of
+from pipeline.figures.style import BLUE, INK, QUIET, SIDE_BY_SIDE, blank, captioned, label, logarithmic
+from pipeline.figures.trials import caption_of, factor, is_logarithmic, stopped, with_unit
+from pipeline.results.criterion import mode_of
 from pipeline.results.curves import TrialRecord
 from pipeline.results.numbers import number
 
@@ -56,7 +56,7 @@ def _draw_curves(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[floa
     label(axes, x="step", y=with_unit(metric), title="stopped in grey, to the end in blue")
     logarithmic(axes, "x")
     limits = _limits(trials, metric, mode)
-    if is_wide(np.array(limits)) and not is_share(metric):
+    if is_logarithmic(metric, limits):
         logarithmic(axes, "y")
     axes.set_ylim(*limits)
 
@@ -75,7 +75,7 @@ def _limits(trials: Sequence[TrialRecord], metric: str, mode: str) -> tuple[floa
         return 0.0, 1.0
     ends = [0.02, 1.0] if mode == "max" else [0.0, 0.98]
     low, high = np.quantile(values, ends, weights=weights, method="inverted_cdf").tolist()
-    if is_wide(np.array([low, high])) and not is_share(metric):
+    if is_logarithmic(metric, [low, high]):
         return low / 1.5, high * 1.5
     room = 0.05 * max(high - low, 1e-9 * max(1.0, abs(low)))  # of large values that are all equal, too
     return low - room, high + room

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
-from pipeline.figures.style import BLUE, ORANGE, QUIET, VERMILION, blank, captioned, is_wide, label, legend, logarithmic
-from pipeline.figures.trials import EARLY, factor, with_unit
+from pipeline.figures.style import BLUE, ORANGE, QUIET, VERMILION, blank, captioned, label, legend, logarithmic
+from pipeline.figures.trials import EARLY, factor, is_logarithmic, with_unit
 from pipeline.reports import Searched, Told
-from pipeline.results.criterion import is_share, on_front
+from pipeline.results.criterion import on_front
 from pipeline.results.standing import COMPLETE, STOPPED
 
 _LONGEST = 12
@@ -92,8 +92,7 @@ def _draw_front(searched: Searched, done: Sequence[Told]) -> bytes:
         axes.plot(*points, marker="o", linestyle=line, linewidth=1.2, color=BLUE, label="Pareto front")
         axes.margins(0.08)
         for axis, place in (("x", 0), ("y", second)):
-            values = np.array([one.values[place] for one in done])
-            if is_wide(values) and not is_share(searched.metrics[place]):
+            if is_logarithmic(searched.metrics[place], [one.values[place] for one in done]):
                 logarithmic(axes, axis)
     figure.draw_without_rendering()  # only then are the places of texts known
     for second, axes in enumerate(panels, 1):

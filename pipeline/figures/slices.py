@@ -14,8 +14,7 @@ from pipeline.config.settings import swept_values, text_of
 from pipeline.config.tables import TABLES
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
 from pipeline.figures.style import LINES, QUIET, blank, captioned, is_wide, label, legend_below, logarithmic
-from pipeline.figures.trials import EARLY, EARLY_NOTE, factor, with_unit
-from pipeline.results.criterion import is_share
+from pipeline.figures.trials import EARLY, EARLY_NOTE, factor, is_logarithmic, with_unit
 from pipeline.results.curves import TrialRecord
 
 _MOST_PANELS = 3
@@ -48,7 +47,7 @@ def draw_slices(trials: Sequence[TrialRecord]) -> bytes:
         for (kind, members), (style, colour) in zip(sorted(every.items()), itertools.cycle(LINES), strict=False):
             _draw(axes, name, kind, members, linestyle=style if joined else "", color=colour)
         lost = [one.setting.used[name] for one in drawn if not one.kept and _numbers([one.setting.used.get(name)])]
-        _scale(axes, _numbers(varied[name]), np.array([_value(one) for one in shown]), metric)
+        _scale(axes, _numbers(varied[name]), [_value(one) for one in shown], metric)
         axes.plot(lost, [axes.get_ylim()[0]] * len(lost), "x", color=QUIET)
         notes += ["line: the best at each value"] * joined
         notes += [f"dotted: {_lack(name, one)}" for one in shown if not _numbers([one.setting.used.get(name)])]
@@ -93,14 +92,14 @@ def _lack(name: str, one: SettingRecord) -> str:
     return f"{name}={text_of(name, used[name])}" if name in used else f"no {name}"
 
 
-def _scale(axes: Axes, values: Sequence[float], heights: np.ndarray, metric: str) -> None:
+def _scale(axes: Axes, values: Sequence[float], heights: Sequence[float], metric: str) -> None:
     """Make the axes logarithmic whose values span much; those of one may begin with 0."""
     positive = np.array([value for value in values if value > 0])
     if is_wide(np.array(values)):
         logarithmic(axes, "x")
     elif is_wide(positive) and min(values) == 0:
         axes.set_xscale("symlog", linthresh=positive.min())
-    if is_wide(heights) and not is_share(metric):
+    if is_logarithmic(metric, heights):
         logarithmic(axes, "y")
 
 

@@ -62,6 +62,11 @@ def factor(metric: str) -> float:
     return 100.0 if is_share(metric) else 1.0
 
 
+def is_logarithmic(metric: str, values: Sequence[float] | np.ndarray) -> bool:
+    """Return whether values of a metric are shown on a logarithmic scale; a share is not, as none is above 100 %."""
+    return is_wide(np.asarray(values)) and not is_share(metric)
+
+
 def ranking_value(trial: TrialRecord) -> float | None:
     """Return a trial's ranking metric, an accuracy in percent; None if it has none or diverged."""
     standing = trial.standing
@@ -78,7 +83,7 @@ def score_scale(trials: Sequence[TrialRecord]) -> Normalize:
     """
     scores = [score for trial in trials if (score := ranking_value(trial)) is not None] or [0.0]
     low, high = min(scores), max(scores)
-    if is_wide(np.array(scores)) and not is_share(ranking_metric(trials)):
+    if is_logarithmic(ranking_metric(trials), scores):
         return LogNorm(low, high)
     return Normalize(low if high - low > 1e-9 * abs(high) else high - (0.01 * abs(high) or 1.0), high)
 
