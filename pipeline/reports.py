@@ -167,11 +167,6 @@ class Told:
     outcome: str = ""
     values: tuple[float, ...] = ()
 
-    @property
-    def overrides(self) -> list[str]:
-        """The parameters as overrides."""
-        return [f"{name}={text}" for name, text in self.params.items()]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searched:

@@ -47,13 +47,13 @@ class Resumption:
     """What an earlier process has left of a sweep, as its log and its store hold it.
 
     ``ended`` are the results of trials by key (without arrays), and ``curves`` their curves, ``decisions`` those made
-    at rungs, and ``proposals`` the overrides of a search's points in the batches in which they were made.
+    at rungs, and ``proposals`` the params of a search's points in the batches in which they were made.
     """
 
     ended: Mapping[str, Result] = field(default_factory=dict)
     curves: dict[str, Curves] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
-    proposals: tuple[Sequence[Sequence[str]], ...] = ()
+    proposals: tuple[Sequence[Mapping[str, str]], ...] = ()
 
     def in_batches(self, trials: Sequence[PlannedTrial], *, repeats: int) -> list[list[PlannedTrial]]:
         """Return trials in the batches in which their points were proposed: a rung depends on who was there when."""

@@ -172,7 +172,7 @@ class SweepRun:
 
     ``runs`` are those of the trials that have started, by key; ``experiment`` is the id of the experiment in the store.
     ``has_params`` says whether the store has the params, which MLflow refuses to change.
-    ``best`` are the results that may win, ``decided`` the decisions at rungs, in order, ``proposed`` the overrides of a
+    ``best`` are the results that may win, ``decided`` the decisions at rungs, in order, ``proposed`` the params of a
     search's proposals, in the batches in which they were made.
     """
 
@@ -184,7 +184,7 @@ class SweepRun:
         self.best = BestResults(self.tally)
         self.searched: Searched | None = None
         self.decided: list[Decided] = []
-        self.proposed: list[Sequence[Sequence[str]]] = []
+        self.proposed: list[Sequence[Mapping[str, str]]] = []
         self.has_params = False
         self.sweep, self.opened = sweep, opened
         self._runs, self._outbox, self._experiment = runs, outbox, experiment
@@ -211,7 +211,7 @@ class SweepRun:
                 change.points += [point(name, value, now, 0) for name, value in metrics.items()]
             case Searched():
                 known = {proposal.number for proposal in self.searched.proposals} if self.searched else set()
-                if new := [proposal.overrides for proposal in report.proposals if proposal.number not in known]:
+                if new := [proposal.params for proposal in report.proposals if proposal.number not in known]:
                     self.proposed.append(new)
                 self.searched = report.after(self.searched)
                 change.tags |= proposals.tags(self.searched)

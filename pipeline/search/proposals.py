@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -125,8 +125,8 @@ class Proposals:
         count = min(left, free, room)
         return self._ask(count) if count >= min(left, self.budget.least, room) else []
 
-    def recall(self, past: Sequence[Sequence[str]]) -> None:
-        """Repeat the proposals of an earlier process, given by their overrides: all, even if they are over budget."""
+    def recall(self, past: Sequence[Mapping[str, str]]) -> None:
+        """Repeat the proposals of an earlier process, given by their params: all, even if they are over budget."""
         self.search.recall(past)
         self.total = max(self.total, len(past))
 

@@ -85,8 +85,8 @@ class Search:
         options = dataclasses.replace(self._options, extend=None)
         return repr((space, options))
 
-    def recall(self, past: Sequence[Sequence[str]]) -> None:
-        """Repeat the proposals of an earlier process, given by their overrides, in order, before any new one.
+    def recall(self, past: Sequence[Mapping[str, str]]) -> None:
+        """Repeat the proposals of an earlier process, given by their params, in order, before any new one.
 
         The new proposals after them depend on the results that have been told by then.
 
@@ -95,7 +95,7 @@ class Search:
         StudyError
             If the points proposed so far are others.
         """
-        self._past = [dict(text.partition("=")[::2] for text in overrides) for overrides in past]
+        self._past = [*past]
         for number, (before, proposed) in enumerate(zip(self._past, self._proposed, strict=False)):
             _require_same(number, before, proposed)
         taken = {trial.number for trial in self._trials}
@@ -268,10 +268,8 @@ class Search:
 
         Other running trials may be another process's, and so may all trials of a search without a record to resume.
         """
-        taken = {trial.number for trial in self._trials}
-        for one in self._known()[self._since :]:
-            lost = one.user_attrs.get(_SEARCH) == self._since and one.number not in taken
-            if lost and not one.state.is_finished():
+        for one in self._unclaimed:
+            if one.user_attrs.get(_SEARCH) == self._since and not one.state.is_finished():
                 self._study.tell(one.number, state=load().trial.TrialState.FAIL)
 
     def _marks(self) -> list[str]:
@@ -302,7 +300,7 @@ class Search:
         return None
 
     def _recalled(self, past: Mapping[str, str]) -> dict[str, Any]:
-        """Return the parameters of recorded overrides."""
+        """Return the parameters of a recorded proposal."""
         kinds = load().distributions
         found: dict[str, Any] = {}
         for name, distribution in self._space.distributions.items():

@@ -164,7 +164,7 @@ class LiveSweep:
         found = self._found()
         self._resumption = found.resumption or Resumption()
         self._saved = found.checkpoints.load() if found.checkpoints else {}
-        proposals = [overrides for made in self._resumption.proposals for overrides in made]
+        proposals = [params for made in self._resumption.proposals for params in made]
         if proposals:
             self._console.print(f"repeated from the earlier process: {counted(len(proposals), 'proposal')}")
             self._batch.source.recall(proposals)

@@ -25,7 +25,7 @@ class PointSource(Protocol):
 
     The sweep asks for ``more`` whenever its workers have room, and tells every end as soon as it is known. If the
     proposals depend on the ends, a resume finds the source by its ``identity``, and asks it to ``recall`` the
-    overrides that it proposed in an earlier process.
+    params that it proposed in an earlier process.
     """
 
     @property
@@ -61,8 +61,8 @@ class PointSource(Protocol):
     def tell(self, index: int, end: End) -> None:
         """Receive the end of the point with that index."""
 
-    def recall(self, past: Sequence[Sequence[str]]) -> None:
-        """Propose these overrides before any others; those proposed already are the first of them."""
+    def recall(self, past: Sequence[Mapping[str, str]]) -> None:
+        """Propose these params before any others; those proposed already are the first of them."""
 
     def news(self) -> Searched | None:
         """Return the proposals and ends since the last call, None if there are none or no search."""
@@ -93,7 +93,7 @@ class Grid:
     def tell(self, index: int, end: End) -> None:
         """Ignore the end."""
 
-    def recall(self, past: Sequence[Sequence[str]]) -> None:
+    def recall(self, past: Sequence[Mapping[str, str]]) -> None:
         """Do nothing: the points of a grid are always the same."""
 
     def news(self) -> None:

@@ -181,7 +181,7 @@ def test_a_sweep_is_its_trials_in_any_order_and_its_name(dataset):
 def test_the_trials_of_a_search_are_gone_on_with_in_the_batches_in_which_they_were_proposed(dataset):
     # given two points that were proposed together, then one, each with two repeats
     trials = plan_points([point(seed, seed=seed) for seed in range(8)], dataset, parse({})).trials
-    past = Resumption(proposals=([["x=1"], ["x=2"]], [["x=3"]]))
+    past = Resumption(proposals=([{"x": "1"}, {"x": "2"}], [{"x": "3"}]))
 
     batches = past.in_batches([trials[6], *trials[:6]], repeats=2)
 

@@ -219,8 +219,9 @@ def test_proposals_are_known_in_the_batches_in_which_they_were_made(opened, tria
     for news in (searched(0, 1), searched(1, 2), searched(2), searched(3)):
         runs.apply(news, 1)
 
-    batches = [[overrides[0] for overrides in made] for made in runs.parent.proposed]
-    assert batches == [["learning_rate=0", "learning_rate=1"], ["learning_rate=2"], ["learning_rate=3"]]
+    first, *others = ([dict(params) for params in made] for made in runs.parent.proposed)
+    assert first == [{"learning_rate": "0"}, {"learning_rate": "1"}]
+    assert others == [[{"learning_rate": "2"}], [{"learning_rate": "3"}]]
 
 
 @pytest.mark.parametrize(

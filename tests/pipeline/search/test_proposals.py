@@ -112,7 +112,7 @@ def test_a_search_that_is_resumed_with_fewer_trials_repeats_all_that_it_has_prop
     made = proposals(n_trials=4)
 
     first = made.more(1)
-    made.recall([one.overrides for one in before])
+    made.recall([one.params for one in before])
 
     assert first + made.more(ROOM) == before
     assert made.done
@@ -124,7 +124,7 @@ def test_a_resumed_search_repeats_all_its_proposals_at_once_and_proposes_no_othe
     made = proposals(n_trials=40, n_jobs=4)
 
     first = made.more(1)
-    made.recall([one.overrides for one in before])
+    made.recall([one.params for one in before])
 
     assert first + made.more(ROOM) == before
 
@@ -136,7 +136,7 @@ def test_a_search_that_learns_nothing_is_resumed_in_a_database_with_all_that_it_
     made = proposals(name, storage=storage, resume=True, n_trials=8)
 
     first = made.more(1)
-    made.recall([one.overrides for one in before])
+    made.recall([one.params for one in before])
     again = first + made.more(ROOM)
 
     assert again[:6] == before

@@ -36,7 +36,7 @@ def test_every_sampler_proposes_points_of_the_space_and_the_same_again(name):
 def test_every_sampler_goes_on_from_proposals_of_the_past_and_contradicts_none(name):
     before = searched(made(name), COUNT)
 
-    search = made(name, past=[one.overrides for one in before])
+    search = made(name, past=[one.params for one in before])
     again = searched(search, COUNT)
     new = searched(search, 4)
 
@@ -133,7 +133,7 @@ def test_which_key_it_was_is_not_said_of_several_objectives():
 
 def test_a_long_past_is_repeated_and_pruned_without_a_copy_of_all_its_trials_each_time(monkeypatch):
     before = searched(made(), 12)
-    search, copied = made(past=[one.overrides for one in before]), []
+    search, copied = made(past=[one.params for one in before]), []
     get = search._study.get_trials
 
     def counted(**options):
@@ -197,16 +197,18 @@ def test_a_package_that_a_sampler_needs_is_named(monkeypatch):
 
 
 def test_a_past_of_another_space_is_refused():
+    beyond = {"x": "7", "n": "1", "c": "a"}
+
     with pytest.raises(ConfigError, match="x must span what the record holds of this search, 7"):
-        made(past=[["x=7", "n=1", "c=a"]]).ask()
+        made(past=[beyond]).ask()
     with pytest.raises(ConfigError, match="x must span what the record holds of this search, None"):
-        made(past=[["n=1", "c=a"]]).ask()
+        made(past=[{"n": "1", "c": "a"}]).ask()
     with pytest.raises(StudyError, match="must go on from the proposals in the record, number 0"):
-        made("random", past=[["x=7", "n=1", "c=a"]]).ask()
+        made("random", past=[beyond]).ask()
     search = made("random")
     search.ask()
     with pytest.raises(StudyError, match="must go on from the proposals in the record, number 0"):
-        search.recall([["x=7", "n=1", "c=a"]])
+        search.recall([beyond])
 
 
 def test_the_values_of_a_grid_are_proposed_once_each():
@@ -227,7 +229,7 @@ def test_a_search_goes_on_from_what_a_users_own_code_has_added_to_its_points():
 
     assert all(list(one.params) == ["x", "n", "c", "momentum", "kind"] for one in before)
     assert {"true", "false"} < {one.params["kind"] for one in before}
-    assert searched(made(past=[one.overrides for one in before], extend=extend), 12) == before
+    assert searched(made(past=[one.params for one in before], extend=extend), 12) == before
 
 
 def test_a_key_that_has_a_fixed_value_is_not_suggested_by_a_users_own_code():

@@ -26,7 +26,7 @@ def storage(tables, tmp_path):
 
 def test_a_study_in_a_database_goes_on_and_is_not_told_twice(storage):
     before = searched(made(storage=storage), 8)
-    search = made(storage=storage, past=[one.overrides for one in before])
+    search = made(storage=storage, past=[one.params for one in before])
 
     assert searched(search, 8) == before
     assert len(search._study.trials) == 8
@@ -39,7 +39,7 @@ def test_a_trial_that_was_stopped_is_not_told_twice_either(storage):
     search.prune(0, 10, 0.5)
     search.prune(1, 10, None)
 
-    again = made(storage=storage, past=[one.overrides for one in before])
+    again = made(storage=storage, past=[one.params for one in before])
     for number in range(3):
         again.ask()
         again.prune(number, 20, 0.25)
@@ -68,7 +68,7 @@ def test_a_search_without_a_seed_proposes_other_points_where_its_study_has_trial
     # and one that is resumed: it began with as many trials in the study as it has proposed
     search = made(name, storage=storage, resume=True)
     first = search.ask()
-    search.recall([one.overrides for one in after])
+    search.recall([one.params for one in after])
     again = [first, *(search.ask() for _ in after[1:])]
 
     assert again == after
@@ -84,7 +84,7 @@ def test_a_search_in_a_database_is_resumed_with_its_first_proposal_whatever_it_h
 
     search = made(name, storage=storage, resume=True)
     first = search.ask()
-    search.recall([one.overrides for one in before])
+    search.recall([one.params for one in before])
     again = [first, *(search.ask() for _ in before[1:])]
     new = [search.ask() for _ in range(4)]
 
@@ -103,7 +103,7 @@ def test_what_a_killed_process_was_running_has_failed_in_its_study_once_it_is_re
 
     search = made(storage=storage, resume=True)
     search.ask()
-    search.recall([one.overrides for one in before[:recorded]])
+    search.recall([one.params for one in before[:recorded]])
     for _ in range(recorded):
         search.ask()
 
@@ -132,7 +132,7 @@ def test_proposals_of_the_same_point_are_each_a_trial_of_their_own_once_the_sear
 
     search = made(space=("n=range(1,2)",), storage=storage, resume=True)
     search.ask()
-    search.recall([one.overrides for one in before])
+    search.recall([one.params for one in before])
     _ = [search.ask() for _ in before[1:]]
 
     assert [trial.number for trial in search._trials] == [0, 1, 2]
@@ -180,11 +180,12 @@ def test_the_values_of_a_grid_are_proposed_once_each_whatever_the_study_in_a_dat
     alone = proposed(made("grid", space=space), 6)
     killed = proposed(made("grid", space=space, storage=storage), 4)  # before it had a record
     resumed = made("grid", space=space, storage=storage, resume=True)
-    again = proposed(resumed, 6)
+    begun = [resumed.ask() for _ in range(6)]
+    again = [one.overrides for one in begun]
     for number in range(6):
         resumed.tell(number, [1.0])
     after = made("grid", space=space, storage=storage)
-    recalled = made("grid", space=space, storage=storage, past=again[2:5])
+    recalled = made("grid", space=space, storage=storage, past=[one.params for one in begun[2:5]])
 
     assert len(set(alone)) == 6
     assert killed == alone[:4]
