@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.engine.splitting import Pace
+from pipeline.engine.splitting import saved_by_split
 from pipeline.engine.worker import GroupStarted, Message, Output
 from pipeline.plan.balance import Load
 from pipeline.plan.plan import Group, PlannedTrial, Progress, chunks
@@ -213,16 +213,16 @@ class Ledger:
         of_all = cost(trials or self.trials, data_size).times(max(left, 0.01))
         return Load(trials=len(trials), cost=of_all, widest=max(1, len(trials)))
 
-    def pace(self, data_size: DataSize) -> Pace:
-        """Return how far the group has come, on data of that size."""
+    def saved_by_split(self, data_size: DataSize, *, seconds: float, silent: float) -> float:
+        """Return the seconds that splitting the group saves, as `pipeline.engine.splitting.saved_by_split` does."""
         steps, load = self.until or self._accounts[0].trial.trial.steps, self.remaining_load(data_size)
-        began = 0 if self.start is None else self.start.step
-        return Pace(
-            trials=load.trials,
+        return saved_by_split(
             half=load.part_cost(2) / load.part_cost(1) if load.trials else 1.0,
-            began=began / steps,
+            began=(self.start.step if self.start else 0) / steps,
             kept=self._kept() / steps,
             done=self._done(),
+            seconds=seconds,
+            silent=silent,
         )
 
     def _kept(self) -> int:

@@ -203,7 +203,10 @@ class RayEngine:
             return []
         begun = [attempt for attempt in self._running.values() if attempt.began < math.inf]
         now, size = time.monotonic(), self._data_size
-        place = group_to_split([(one.ledger.pace(size), one.heard - one.began, now - one.heard) for one in begun])
+        saved = [
+            one.ledger.saved_by_split(size, seconds=one.heard - one.began, silent=now - one.heard) for one in begun
+        ]
+        place = group_to_split(saved)
         if place is None:
             return []
         self._drop(begun[place])

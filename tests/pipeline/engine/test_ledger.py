@@ -6,7 +6,6 @@ import pytest
 from pipeline.config.schema import parse
 from pipeline.engine.faults import after_end, after_lost_worker, after_raise, after_timeout
 from pipeline.engine.ledger import CommonError, Ledger
-from pipeline.engine.splitting import Pace
 from pipeline.engine.worker import GroupStarted, Output
 from pipeline.plan.balance import Load
 from pipeline.plan.plan import Group, Point, Progress, make_plan
@@ -163,8 +162,11 @@ def test_a_group_has_come_as_far_as_its_last_checkpoint_though_it_has_no_point_t
     for message in (BEGUN, (curve(0, 500), curve(1, 500), checkpoint)):
         list(ledger.reports_of(message))
 
-    pace = ledger.pace(DataSize.of(dataset))
-    assert (pace.kept, pace.done) == (0.9, 0.9)
+    # then 90 s for nine tenths are 100 s for all, and halves lose nothing that has been done
+    size = DataSize.of(dataset)
+    whole = cost(ledger.trials, size)
+    saved = ledger.saved_by_split(size, seconds=90.0, silent=0.0)
+    assert saved == pytest.approx(10.0 - 10.0 * whole.of(1) / whole.of(2))
 
 
 def test_halves_go_on_from_the_checkpoint_of_their_group(ledger):
@@ -215,7 +217,9 @@ def test_what_is_left_of_a_group_ends_where_it_pauses(trials, dataset):
     list(made.reports_of((curve(0, 375),)))
 
     half = whole.of(1) / whole.of(2)
-    assert made.pace(size) == Pace(trials=2, half=pytest.approx(half), began=0.5, kept=0.5, done=0.75)
+    # which took 40 s for a quarter: 160 s * 1/4 are left of the whole, and 160 s * 1/2 of each half
+    saved = made.saved_by_split(size, seconds=40.0, silent=1.0)
+    assert saved == pytest.approx(40.0 - 80.0 * half - 1.0)
     assert made.remaining_load(size) == Load(trials=2, cost=whole.times(1 / 8), widest=2)
     assert [part.until for part in made.split(2)] == [500, 500]
     assert Ledger.of(Group(trials=trials)).remaining_load(size) == Load(trials=2, cost=whole, widest=2)
