@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -103,11 +104,12 @@ class LazyReturn(JobReturn):
     """A job's result whose configs are built when they are read, since each takes milliseconds."""
 
     def __init__(self, begun: StartedJob) -> None:
-        super().__init__(overrides=list(map(redact, begun.job.overrides)))  # Hydra prints those of a failed job
+        # Not that of Hydra's class, which would set the configs.
+        self.overrides = list(map(redact, begun.job.overrides))  # Hydra prints those of a failed job
         self._begun = begun
 
-    @property
-    def cfg(self) -> DictConfig:
+    @functools.cached_property
+    def cfg(self) -> DictConfig:  # type: ignore[override]  # a cached property can be set, too
         """The job's config without the ``hydra`` node."""
         with as_hydra_job(self._begun.job.config(), self._begun.folder, log=False) as config:
             task = copy.deepcopy(config)
@@ -115,19 +117,11 @@ class LazyReturn(JobReturn):
                 del task["hydra"]
         return task
 
-    @cfg.setter
-    def cfg(self, value: DictConfig | None) -> None:
-        assert value is None, "Hydra's class sets its default, and nobody else anything"
-
-    @property
-    def hydra_cfg(self) -> DictConfig:
+    @functools.cached_property
+    def hydra_cfg(self) -> DictConfig:  # type: ignore[override]
         """The ``hydra`` node, which knows the rest of the config."""
         with as_hydra_job(self._begun.job.config(), self._begun.folder, log=False):
             return cast("DictConfig", copy.deepcopy(HydraConfig.instance().cfg))
-
-    @hydra_cfg.setter
-    def hydra_cfg(self, value: DictConfig | None) -> None:
-        assert value is None, "Hydra's class sets its default, and nobody else anything"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a plain `JobReturn`, which can be read without this package."""
