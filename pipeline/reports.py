@@ -113,27 +113,18 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PausedTrial:
-    """A trial that has paused: its progress, and the layout of its arithmetic."""
-
-    trial: PlannedTrial
-    progress: Progress
-    layout: Layout
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Paused:
-    """Trials have paused at the step that their group was to pause at, and can go on from there."""
+    """Trials have paused at the step that their group was to pause at, and can go on from their ``progress``."""
 
     trials: tuple[PlannedTrial, ...]
     progress: Progress
     layouts: tuple[Layout, ...]
 
-    def each(self) -> list[PausedTrial]:
+    def each(self) -> list[Paused]:
         """Return the trials one by one, whose curves have been reported."""
         progress = dataclasses.replace(self.progress, reported=True)
         return [
-            PausedTrial(trial=trial, progress=progress.of_trials([slot]), layout=layout)
+            Paused(trials=(trial,), progress=progress.of_trials([slot]), layouts=(layout,))
             for slot, (trial, layout) in enumerate(zip(self.trials, self.layouts, strict=True))
         ]
 

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.config.schema import Config
 from pipeline.config.settings import SweptValues, setting_key, setting_names, used_values
 from pipeline.plan.plan import Group, PlannedTrial, Progress, Segment, fuse
-from pipeline.reports import Decided, Failed, Finished, Paused, PausedTrial, Report
+from pipeline.reports import Decided, Failed, Finished, Paused, Report
 from pipeline.results.criterion import Criterion, mode_of
 from pipeline.results.curves import Curves
 from pipeline.stopping.checks import rung_range
@@ -53,7 +53,7 @@ class TrialScheduler:
         self._rungs = RungSystem(self._rule)
         self._reported: set[str] = set()  # the metrics of trials that have arrived at a rung
         self._next: list[Segment] = []
-        self._paused: dict[str, PausedTrial] = {}
+        self._paused: dict[str, Paused] = {}  # each trial alone
         self._names: dict[str, str] = {}
         self._swept = SweptValues()  # of the settings that are named
         self._replayed: deque[Decision] = deque()  # decisions of an earlier process on settings that are not all known
@@ -114,16 +114,17 @@ class TrialScheduler:
         elif isinstance(report, Finished):
             self.end(report.trial, report.result)
 
-    def _arrive(self, one: PausedTrial) -> Iterator[Finished]:
-        key, rung = one.trial.key, self._rungs.next_rung(one.trial.key)
-        if self._rungs.is_stopped(key):
+    def _arrive(self, one: Paused) -> Iterator[Finished]:
+        (trial,) = one.trials
+        rung = self._rungs.next_rung(trial.key)
+        if self._rungs.is_stopped(trial.key):
             yield stopped(one, self._dataset)
         elif rung is None or one.progress.checkpoint.step < rung:
-            self.schedule(one.trial, one.progress)  # it has already passed, by a decision of an earlier process
+            self.schedule(trial, one.progress)  # it has already passed, by a decision of an earlier process
         else:
-            self._paused[key] = dataclasses.replace(one, progress=spilled(one.progress, self._folder))
+            self._paused[trial.key] = dataclasses.replace(one, progress=spilled(one.progress, self._folder))
             self._reported.update(*(curve.metrics for curve in one.progress.curves))
-            self._rungs.arrive(key, self._history(one.progress, rung))
+            self._rungs.arrive(trial.key, self._history(one.progress, rung))
 
     def decide(self, *, closed: bool) -> Iterator[Decided | Finished]:
         """Yield the decisions, and the ends of stopped trials; ``closed``: no more trials will be added for now.
@@ -146,7 +147,7 @@ class TrialScheduler:
             for key in self._rungs.trials(decision.passed):
                 if key in self._paused:
                     one = self._paused.pop(key)
-                    self.schedule(one.trial, one.progress)
+                    self.schedule(one.trials[0], one.progress)
             for key in out:
                 yield stopped(self._paused.pop(key), self._dataset)
 
@@ -165,9 +166,10 @@ class TrialScheduler:
         return here if rung in steps else [*here, math.nan]
 
 
-def stopped(one: PausedTrial, dataset: Dataset) -> Finished:
-    """Return the end of a paused trial that is stopped early."""
-    trial, checkpoint = one.trial.trial, one.progress.checkpoint
+def stopped(one: Paused, dataset: Dataset) -> Finished:
+    """Return the end of a trial that has paused, alone in ``one``, and is stopped early."""
+    (planned,), (layout,) = one.trials, one.layouts
+    trial, checkpoint = planned.trial, one.progress.checkpoint
     step = checkpoint.step
     metrics = {
         name: float(values[curve.steps == step][0])
@@ -182,7 +184,7 @@ def stopped(one: PausedTrial, dataset: Dataset) -> Finished:
         metrics=metrics,
         arrays=_weights(trial, checkpoint, dataset),
     )
-    return Finished(trial=one.trial, result=result, layout=one.layout)
+    return Finished(trial=planned, result=result, layout=layout)
 
 
 def _weights(trial: Trial, checkpoint: Checkpoint, dataset: Dataset) -> dict[str, np.ndarray]:

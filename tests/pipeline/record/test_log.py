@@ -29,7 +29,6 @@ from pipeline.reports import (
     Measured,
     Notice,
     Paused,
-    PausedTrial,
     Planned,
     Printed,
     Progressed,
@@ -168,7 +167,7 @@ def test_what_is_reported_is_read_in_order_and_to_the_bit(path, entries):
 
 def test_every_kind_of_report_is_among_what_is_written_here(entries):
     kinds = {kind for kind in vars(pipeline.reports).values() if getattr(kind, "__module__", "") == "pipeline.reports"}
-    told = kinds - {Layout, Notice, PausedTrial, Told}
+    told = kinds - {Layout, Notice, Told}
 
     assert told - {type(entry) for entry in entries} == set()
 
