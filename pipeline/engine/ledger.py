@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.engine.splitting import saved_by_split
-from pipeline.engine.worker import GroupStarted, Message, Output
+from pipeline.engine.worker import GroupStarted, Message
 from pipeline.plan.balance import Load
 from pipeline.plan.plan import Group, PlannedTrial, Progress, chunks
 from pipeline.raised import Raised, plain
@@ -136,8 +136,8 @@ class Ledger:
                     # The points of an earlier process are reported again: its record may lack the last ones.
                     yield from (Progressed(trial=account.trial, curve=_at(slot, curve)) for curve in _merged(account))
             return
-        if isinstance(message, Output):
-            yield from (Printed(trial=self._accounts[slot].trial, text=message.text) for slot in self.open())
+        if isinstance(message, str):
+            yield from (Printed(trial=self._accounts[slot].trial, text=message) for slot in self.open())
             return
         for event in message:
             yield from self._reports_of_event(event)

@@ -37,14 +37,8 @@ class GroupStarted:
     blas: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """A message: what the group's own code has printed and logged since the last one."""
-
-    text: str
-
-
-Message = GroupStarted | Output | tuple[Event, ...]
+Message = GroupStarted | str | tuple[Event, ...]
+"""What a group yields; a text is what its own code has printed and logged since the last one."""
 
 
 class Worker:
@@ -114,10 +108,10 @@ def compute(
             yield Raised.of(error)
 
 
-def _output(capture: OutputCapture) -> Iterator[Output]:
+def _output(capture: OutputCapture) -> Iterator[str]:
     """Yield the output so far, if any: it comes before the batch, which may end a trial."""
     if text := capture.drain():
-        yield Output(text=text)
+        yield text
 
 
 def _batches(events: Iterator[Event]) -> Iterator[tuple[Event, ...]]:

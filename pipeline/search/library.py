@@ -14,21 +14,15 @@ LOWEST, ABOVE = (4, 9), (6,)
 """The versions of Optuna that a search works with: at least the first, and below the second."""
 
 
-class _Once(logging.Filter):
-    """Passes a warning once: samplers repeat what they cannot do for each trial, with its number."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._passed: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = re.sub(r"Trial#\d+", "Trial", record.getMessage())
-        new = text not in self._passed
-        self._passed.add(text)
-        return new
+_passed: set[str] = set()
 
 
-_once = _Once()
+def _once(record: logging.LogRecord) -> bool:
+    """Pass a warning once: samplers repeat what they cannot do for each trial, with its number."""
+    text = re.sub(r"Trial#\d+", "Trial", record.getMessage())
+    new = text not in _passed
+    _passed.add(text)
+    return new
 
 
 def load() -> ModuleType:

@@ -12,10 +12,10 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.errors import RecordError
 from pipeline.plan.plan import Progress
 from pipeline.record.log import Codec, DamagedError, Part, sync_folder
 from pipeline.sweep.spilling import spilled
-from tasks.errors import SweepError
 
 SHARE = 0.05
 """The largest share of the time that the driver spends on writing a group's checkpoints."""
@@ -29,10 +29,6 @@ Saved = tuple[tuple[str, ...], Progress]
 """A checkpoint on disk: the keys of its trials, and their progress."""
 
 
-class CheckpointError(SweepError):
-    """The folder of the checkpoints is in use."""
-
-
 class Checkpoints:
     """The checkpoints of one sweep, in a folder that one process at a time may use.
 
@@ -41,7 +37,7 @@ class Checkpoints:
 
     Raises
     ------
-    CheckpointError
+    RecordError
         If another process uses the folder.
     """
 
@@ -59,7 +55,7 @@ class Checkpoints:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
-            raise CheckpointError(f"the sweep must not be running elsewhere, its folder is in use: {folder}") from None
+            raise RecordError(f"the sweep must not be running elsewhere, its folder is in use: {folder}") from None
 
     @classmethod
     def fresh(cls, parent: Path) -> Checkpoints:
@@ -73,7 +69,7 @@ class Checkpoints:
         try:
             if folder.is_dir():
                 cls(folder).close(done=False)
-        except (CheckpointError, PermissionError):
+        except (RecordError, PermissionError):
             return True
         return False
 

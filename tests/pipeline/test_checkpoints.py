@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.errors import RecordError
 from pipeline.plan.plan import Progress
 from pipeline.record.log import DamagedError
-from pipeline.sweep.checkpoints import KEPT_AFTER_END, CheckpointError, Checkpoints, decode, encode
+from pipeline.sweep.checkpoints import KEPT_AFTER_END, Checkpoints, decode, encode
 from tasks.events import Checkpoint, Curve
 
 ROOT = Path(__file__).parents[2]
@@ -198,7 +199,7 @@ def test_one_process_at_a_time_uses_a_folder(tmp_path):
         [sys.executable, "-c", HOLDING, tmp_path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout.readline() == "mine\n"
-        with pytest.raises(CheckpointError, match="must not be running elsewhere"):
+        with pytest.raises(RecordError, match="must not be running elsewhere"):
             Checkpoints(tmp_path)
         assert Checkpoints.are_used(tmp_path)
         # The lock goes with the process, even where it is killed.

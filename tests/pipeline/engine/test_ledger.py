@@ -6,7 +6,7 @@ import pytest
 from pipeline.config.schema import parse
 from pipeline.engine.faults import after_end, after_lost_worker, after_raise, after_timeout
 from pipeline.engine.ledger import CommonError, Ledger
-from pipeline.engine.worker import GroupStarted, Output
+from pipeline.engine.worker import GroupStarted
 from pipeline.plan.balance import Load
 from pipeline.plan.plan import Group, Point, Progress, make_plan
 from pipeline.raised import Raised
@@ -115,12 +115,10 @@ def test_a_trial_left_without_a_result_fails(ledger):
 def test_what_a_group_prints_is_reported_as_it_comes_for_each_of_its_trials_that_has_not_ended(ledger):
     # given trials that print much, in two attempts
     texts = [f"{number}: {'x' * 100_000}\n" for number in range(12)]
-    reports = [r for m in (BEGUN, *(Output(text=text) for text in texts[:9])) for r in ledger.reports_of(m)]
+    reports = [r for m in (BEGUN, *texts[:9]) for r in ledger.reports_of(m)]
     _, (second,) = ledger.again(1, "lost with its worker", lost_workers=1)
 
-    reports += [
-        r for m in (BEGUN, (result(0),), *(Output(text=text) for text in texts[9:])) for r in second.reports_of(m)
-    ]
+    reports += [r for m in (BEGUN, (result(0),), *texts[9:]) for r in second.reports_of(m)]
 
     printed = [[r.text for r in reports if isinstance(r, Printed) and r.trial.index == index] for index in range(2)]
     assert printed == [texts[:9], texts]

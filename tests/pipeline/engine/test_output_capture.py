@@ -12,7 +12,7 @@ from typing import ClassVar
 import pytest
 
 from pipeline.engine.output_capture import MAX_CHARACTERS, OutputCapture
-from pipeline.engine.worker import Output, compute
+from pipeline.engine.worker import compute
 from pipeline.raised import Raised
 from tasks.datasets.nothing import Nothing
 from tasks.single import Single
@@ -138,7 +138,7 @@ class Talking(Single):
 def test_a_worker_tells_what_was_said_before_how_the_trial_ended(raises):
     messages = list(compute([Trial(task=Talking(raises=raises), steps=2)], Nothing().load(), threads=1))
 
-    said = [message.text for message in messages if isinstance(message, Output)]
+    said = [message for message in messages if isinstance(message, str)]
     assert "".join(said) == "begun\ndone\n"
     assert isinstance(messages[-1], Raised) is raises
-    assert not isinstance(messages[-1], Output)
+    assert not isinstance(messages[-1], str)
