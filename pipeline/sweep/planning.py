@@ -32,12 +32,12 @@ from tasks.datasets.dataset import Dataset
 from tasks.datasets.source import load
 from tasks.errors import ConfigError, require
 from tasks.rehearsal import REHEARSALS
-from tasks.rows import row_name
+from tasks.rows import field_values, row_name
 from tasks.trial import Trial, uses_model
 from tasks.trial import check as check_trial
 
 _OF_SWEEP = ("dataset", "stopping", "device", "engine", "cluster", "tracking", "sweep")
-"""What all trials of a sweep have in common."""
+"""What all trials of a sweep have in common, beside their limits."""
 
 
 def shared_config(points: Sequence[Point], before: Config | None = None) -> Config:
@@ -52,7 +52,7 @@ def shared_config(points: Sequence[Point], before: Config | None = None) -> Conf
         raise ConfigError("the grid must have at least one point, got none")
     config = before or points[0].config
     for point in points:
-        if any(getattr(point.config, name) != getattr(config, name) for name in _OF_SWEEP):
+        if any(getattr(point.config, name) != getattr(config, name) for name in (*_OF_SWEEP, "limits")):
             first, other = _common(config), _common(point.config)
             name = next(name for name in {**first, **other} if first.get(name) != other.get(name))
             raise ConfigError(
@@ -64,7 +64,7 @@ def shared_config(points: Sequence[Point], before: Config | None = None) -> Conf
 def _common(config: Config) -> dict[str, Any]:
     """Return what all trials have in common by key; that of a row's name is the group's alone."""
     values = describe(config)
-    shared = flat({section: values[section] for section in _OF_SWEEP})
+    shared = flat({section: values[section] for section in _OF_SWEEP} | {"trial": field_values(config.limits)})
     return {key if key == "sweep.name" else key.removesuffix(".name"): value for key, value in shared}
 
 

@@ -92,6 +92,7 @@ BAD = {
     ("-m", "loss=svm,sfm"): f"loss must be one of {LOSS_NAMES}, got 'sfm'",
     ("-m", "engine=ray,inprocess"): "engine must be the same in all trials of a sweep",
     ("-m", "dataset=digits,synthetic"): "dataset must be the same in all trials of a sweep",
+    ("-m", "trial.timeout=5,9"): "trial.timeout must be the same in all trials of a sweep, got 5.0 and 9.0",
     ("-m", "seed=1,2", "hydra.sweep.dir=/dev/null/x"): "hydra.sweep.dir must be a folder that can be written",
 }
 
