@@ -196,9 +196,10 @@ class Search:
     def _end(self, number: int, *, values: list[float] | None = None, state: Any = None) -> None:
         try:
             self._study.tell(self._trials[number], values, state=state, skip_if_finished=True)
-        except RuntimeError as error:
-            # A grid sampler stops Optuna's own loop at the end of the grid: there is no such loop.
-            if "`Study.stop`" not in str(error):
+        except (RuntimeError, KeyError) as error:
+            # At the end of its grid a sampler stops Optuna's own loop, and there is none; or, where it did not propose
+            # the last point itself, it misses its mark of it. Either way the study has the values.
+            if "`Study.stop`" not in str(error) and "grid_id" not in str(error):
                 raise
 
     def _known(self) -> list[Any]:

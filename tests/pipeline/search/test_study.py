@@ -194,6 +194,14 @@ def test_the_values_of_a_grid_are_proposed_once_each_whatever_the_study_in_a_dat
     assert proposed(recalled, 6) == [*again[2:5], *again[:2], again[5]]
 
 
+def test_a_grid_of_one_point_in_a_database_is_told_its_value(storage):
+    search = made("grid", space=("n=range(1,2)",), storage=storage)
+
+    search.tell(search.ask().number, [2.0])
+
+    assert search.results()["best_value"] == 2.0
+
+
 def test_a_grid_goes_on_where_an_earlier_search_in_its_study_has_ended(storage):
     space = ("a=1,2,3", "b=x,y")
     first = made("grid", space=space, storage=storage)
