@@ -18,6 +18,12 @@ from tests.pipeline.serving import Proxy, tracking_server
 _numbers = itertools.count()
 
 
+@pytest.fixture
+def messages_of(caplog):
+    """What a module has logged, whatever threads of an earlier test log meanwhile."""
+    return lambda module: [one.getMessage() for one in caplog.records if one.name == module.__name__]
+
+
 @pytest.fixture(scope="session")
 def tiny():
     """Six images of four pixels."""

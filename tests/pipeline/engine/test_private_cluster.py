@@ -195,22 +195,22 @@ def test_a_ray_that_is_told_in_another_way_where_code_is_gets_it_sent(monkeypatc
     assert _use_local_code() == {"runtime_env": _send_code()}
 
 
-def test_a_ray_that_knows_other_names_starts_what_they_stand_for(monkeypatch, caplog):
+def test_a_ray_that_knows_other_names_starts_what_they_stand_for(monkeypatch, messages_of):
     from ray._private import parameter, ray_constants, services
     from ray._private.node import Node
 
-    from pipeline.engine.ray_private_cluster import for_this_driver
+    from pipeline.engine import ray_private_cluster
 
     monkeypatch.delattr(Node, "start_api_server")
     monkeypatch.delattr(services, "get_node")
     monkeypatch.setattr(parameter, "RayParams", lambda *, num_cpus: num_cpus)
 
-    with for_this_driver(lambda: None):
+    with ray_private_cluster.for_this_driver(lambda: None):
         assert parameter.RayParams(num_cpus=2) == 2
         assert not ray_constants.ENABLE_RAY_CLUSTER  # what keeps it on loopback is never left out
     assert not hasattr(Node, "start_api_server")
     assert not hasattr(services, "get_node")
-    (notice,) = [one.getMessage() for one in caplog.records if one.name == for_this_driver.__module__]
+    (notice,) = messages_of(ray_private_cluster)
     assert notice == (
         "this Ray has no ray._private.node:Node.start_api_server, ray._private.services:get_node: "
         "a private cluster takes longer to start"

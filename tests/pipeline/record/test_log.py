@@ -18,6 +18,7 @@ import pipeline.reports
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial, Progress
 from pipeline.raised import Raised
+from pipeline.record import log as log_module
 from pipeline.record.log import LOG_NAMES, Codec, DamagedError, Log
 from pipeline.record.protocol import Closed, Data, Drew, Opened, Provenance, Recalled, Trained
 from pipeline.reports import (
@@ -376,7 +377,7 @@ def test_on_a_full_disk_what_is_written_stays_whole_and_the_rest_waits(path, the
     assert len(found[1][1].files["big"]) == 2_000_000
 
 
-def test_a_sweep_goes_on_without_a_log_that_cannot_be_created_and_is_told_once(tmp_path, caplog):
+def test_a_sweep_goes_on_without_a_log_that_cannot_be_created_and_is_told_once(tmp_path, messages_of):
     (tmp_path / "file").touch()
 
     log = Log.begin(tmp_path / "file")
@@ -385,7 +386,7 @@ def test_a_sweep_goes_on_without_a_log_that_cannot_be_created_and_is_told_once(t
     log.close()
 
     assert (log.path, log.entries, log.is_whole) == (None, 0, False)
-    (warning,) = caplog.messages
+    (warning,) = messages_of(log_module)
     assert warning.startswith("the log cannot be written, so what the store lacks stays in memory: ")
 
 
@@ -402,7 +403,7 @@ def test_on_a_full_disk_a_log_is_not_created_and_leaves_nothing(tmp_path):
     assert (log.path, list(tmp_path.iterdir())) == (None, [])
 
 
-def test_a_disk_that_does_not_keep_what_is_written_is_told_once_and_asked_again(path, monkeypatch, caplog):
+def test_a_disk_that_does_not_keep_what_is_written_is_told_once_and_asked_again(path, monkeypatch, messages_of):
     log = begin(path)
     log.append(0, Closed(status="FAILED"))
 
@@ -420,7 +421,7 @@ def test_a_disk_that_does_not_keep_what_is_written_is_told_once_and_asked_again(
     log.close()
 
     assert "Input/output error" in str(log.error)
-    assert len(caplog.messages) == 1
+    assert len(messages_of(log_module)) == 1
     assert len(asked) == 1  # and no more, once it has kept all
 
 

@@ -457,7 +457,7 @@ def test_what_a_proxy_finds_too_large_is_lost_alone_and_told(record, found, undi
 
 
 def test_a_store_that_lacks_a_table_is_no_outage_and_its_log_is_written_once_it_has_it(
-    record, empty_store, experiment, tmp_path, monkeypatch, caplog
+    record, empty_store, experiment, tmp_path, monkeypatch, messages_of
 ):
     # given a store that loses a table in the middle of a sweep
     file = shutil.copy(empty_store, tmp_path / "mlflow.db")
@@ -471,7 +471,7 @@ def test_a_store_that_lacks_a_table_is_no_outage_and_its_log_is_written_once_it_
             connection.execute(f"ALTER TABLE {before} RENAME TO {after}")
 
     def waits_for_the_end():
-        wait_for(lambda: "nothing more is written" in caplog.text)
+        wait_for(lambda: messages_of(exporter))
         tried.append(len(tries))
         time.sleep(0.5)  # ten times as long as until another try
 
@@ -485,7 +485,7 @@ def test_a_store_that_lacks_a_table_is_no_outage_and_its_log_is_written_once_it_
     assert tried == [len(tries)]
     reason = "its tables are not those of MLflow: (sqlite3.OperationalError) no such table: params"
     told = f"nothing more is written to the store, and training goes on: {reason}"
-    assert [one.message for one in caplog.records if one.name == exporter.__name__] == [told]
+    assert messages_of(exporter) == [told]
     assert reason in str(error.value)
     (path,) = tmp_path.glob("record-*.log")
     assert str(error.value).endswith(f"python -m pipeline.backfill {path}")

@@ -114,31 +114,31 @@ def test_a_store_that_is_moved_without_its_artifacts_still_finds_them(project, t
     assert contents(opened(tmp_path / "backup")) == ([b"steps: 1"], {project.as_uri()})
 
 
-def test_a_link_to_the_folder_is_no_other_place(project, tmp_path, caplog):
+def test_a_link_to_the_folder_is_no_other_place(project, tmp_path, messages_of):
     (tmp_path / "link").symlink_to(project)
 
     assert contents(opened(tmp_path / "link")) == ([b"steps: 1"], {project.as_uri()})
-    assert caplog.text == ""
+    assert messages_of(relocation) == []
 
 
-def test_it_is_told_once(project, tmp_path, caplog):
+def test_it_is_told_once(project, tmp_path, messages_of):
     there = shutil.move(project, tmp_path / "new")
 
     for _ in range(2):
         opened(there)
 
-    assert caplog.text.count(f"{there}/mlflow.db was moved from {project}") == 1
+    assert messages_of(relocation) == [f"{there}/mlflow.db was moved from {project}, and its artifacts with it"]
 
 
 def test_a_store_that_is_moved_and_cannot_be_updated_says_where_its_artifacts_are_looked_for(
-    project, tmp_path, caplog, monkeypatch
+    project, tmp_path, messages_of, monkeypatch
 ):
     there, connect = shutil.move(project, tmp_path / "new") / "mlflow.db", sqlite3.connect
     monkeypatch.setattr(relocation.sqlite3, "connect", lambda path: connect(f"{path.as_uri()}?mode=ro", uri=True))
 
     relocation.relocate(there)
 
-    (told,) = caplog.messages
+    (told,) = messages_of(relocation)
     assert told.startswith(
         f"{there} was moved from {project}, but is not updated, so its artifacts are looked for where"
     )
