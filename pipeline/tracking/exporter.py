@@ -87,7 +87,6 @@ class Exporter:
         if done and failure is None:
             return ""
         self._ended.wait(RETRY_AFTER)
-        silent = time.monotonic() - self._store.answered
         return brief(failure) if failure else f"no answer for {silent:.0f} s"
 
     def _work(self) -> None:

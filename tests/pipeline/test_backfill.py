@@ -21,11 +21,11 @@ pytestmark = pytest.mark.slow
 
 # Two groups of two trials, fifteen segments of steps each.
 GRID = ("-m", "dataset=synthetic", "steps=300", "trial.evaluate_every=20", "batch_size=32,64", "seed=1,2")
-IMPATIENT = {"EXPORT_EVERY": 0.2, "RETRY_AFTER": 0.2, "LONGEST_PAUSE": 0.2, "PATIENCE": 1.0}
+QUICK = {"EXPORT_EVERY": 0.2, "RETRY_AFTER": 0.2, "LONGEST_PAUSE": 0.2}
 EACH = ("engine=inprocess", "tracking.register_model=false")
 
 
-def start(folder, uri, experiment, *arguments, pause, timing=IMPATIENT):
+def start(folder, uri, experiment, *arguments, pause, timing=QUICK):
     notes = folder / "notes"
     notes.mkdir(exist_ok=True)
     where = (f"tracking.uri={uri}", f"tracking.experiment={experiment}")
@@ -118,12 +118,12 @@ def test_a_server_that_is_away_in_the_middle_of_a_sweep_has_all_of_it_at_the_end
 
 def test_a_server_that_starts_again_while_the_sweep_ends_is_waited_for(tmp_path, proxy, experiment, undisturbed):
     # given the product's own patience, and much less of it where somebody has stopped the sweep
-    timing = {**IMPATIENT, "PATIENCE": PATIENCE, "HURRY": 0.5}
+    timing = {**QUICK, "HURRY": 0.5}
     with start(tmp_path, proxy.uri, experiment, pause=0.1, timing=timing) as process:
         wait_until_open(proxy.uri, experiment, process)
         proxy.fault = "down"
         go_on(tmp_path)
-        told = next(line for line in process.lines() if "waiting for the store, at most 180 s" in line)
+        told = next(line for line in process.lines() if f"waiting for the store, at most {PATIENCE:.0f} s" in line)
         time.sleep(3)
         proxy.fault = None
         out, err = process.communicate(timeout=180)
@@ -144,7 +144,7 @@ def test_a_server_that_starts_again_while_the_sweep_ends_is_waited_for(tmp_path,
 
 def test_who_waits_no_longer_has_a_log_that_a_resume_knows(tmp_path, proxy, experiment, undisturbed):
     # given a sweep whose server was away at its end, and somebody who did not wait for it
-    with start(tmp_path, proxy.uri, experiment, pause=0.1, timing={**IMPATIENT, "PATIENCE": 600.0}) as process:
+    with start(tmp_path, proxy.uri, experiment, pause=0.1, timing={**QUICK, "PATIENCE": 600.0}) as process:
         wait_until_open(proxy.uri, experiment, process)
         proxy.fault = "down"
         go_on(tmp_path)
@@ -176,7 +176,7 @@ def test_what_a_server_lacks_that_is_away_to_the_end_is_written_by_the_line_that
     tmp_path, proxy, experiment, undisturbed, capsys
 ):
     uri = proxy.uri.replace("://", "://ann:s3cret@")
-    with start(tmp_path, uri, experiment, pause=0.1) as process:
+    with start(tmp_path, uri, experiment, pause=0.1, timing={**QUICK, "PATIENCE": 1.0}) as process:
         wait_until_open(proxy.uri, experiment, process)
         proxy.fault = "down"
         go_on(tmp_path)

@@ -1,6 +1,7 @@
 """An exporter writes what there is until it is done or refused, and goes on where a store answers again."""
 
 import threading
+import time
 
 import pytest
 
@@ -29,9 +30,13 @@ class Moody:
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
+def _quick(monkeypatch):
     monkeypatch.setattr(exporter, "RETRY_AFTER", 0.01)
-    monkeypatch.setattr(exporter, "PATIENCE", 0.1)
+
+
+@pytest.fixture
+def _impatient(monkeypatch):
+    monkeypatch.setattr(exporter, "PATIENCE", 0.6)
 
 
 def run(store, folder, *batches):
@@ -58,12 +63,25 @@ def test_a_store_that_comes_back_while_it_is_waited_for_gets_everything(tmp_path
     assert "the store answers again" in (tmp_path / NAME).read_text()
 
 
+@pytest.mark.usefixtures("_impatient")
 def test_a_store_that_stays_away_is_given_up_in_time(tmp_path):
     store = Moody(away=10**6)
 
     assert run(store, tmp_path, ["one"]).close() == "away"
 
 
+@pytest.mark.usefixtures("_impatient")
+def test_how_long_a_store_was_silent_is_told_as_of_when_it_was_given_up(tmp_path):
+    class Slow(Moody):
+        def apply(self, changes):
+            self.given_up.wait()
+            self.answered = time.monotonic()
+            return super().apply(changes)
+
+    assert run(Slow(), tmp_path, ["one"], ["two"]).close() == "no answer for 1 s"
+
+
+@pytest.mark.usefixtures("_impatient")
 def test_why_a_store_stays_away_is_told_without_what_sqlalchemy_puts_around_it(tmp_path):
     hint, full = "(raised as a result of Query-invoked autoflush; ...)", "(OperationalError) database or disk is full"
     store = Moody(away=10**6, why=f"{hint}\n{full}\n[SQL: INSERT INTO runs]")
