@@ -33,7 +33,11 @@ def syntax(source: bytes) -> str:
     True
     """
     parts: list[str] = []
-    _append_syntax(ast.parse(source), parts)
+    try:
+        tree = ast.parse(source)
+    except SystemError:  # before Python 3.11.8 if another thread parses at the same time (cpython#106905)
+        tree = ast.parse(source)
+    _append_syntax(tree, parts)
     return "\n".join(parts)
 
 

@@ -1,5 +1,7 @@
 """The version of the code in a trial's key: a comment keeps it, a change of what is computed does not."""
 
+import ast
+import gc
 import hashlib
 from pathlib import Path
 
@@ -67,6 +69,29 @@ def test_the_version_is_the_same_on_every_python():
     digest = hashlib.sha256(syntax(SOURCE).encode()).hexdigest()
 
     assert digest == "db710eb4d8c706fd15d288e15fa682d3a920fd8659848ca1c3318a64049a9abe"
+
+
+class _Parsing:
+    """Garbage that parses when it is collected, as another thread does that runs then."""
+
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        self.deep(20)
+
+    def deep(self, calls):
+        return self.deep(calls - 1) if calls else ast.parse("x")
+
+
+def test_a_source_is_read_while_another_thread_parses():
+    expected, threshold = syntax(SOURCE), gc.get_threshold()
+    _Parsing()
+    gc.set_threshold(1)
+    try:
+        assert syntax(SOURCE) == expected
+    finally:
+        gc.set_threshold(*threshold)
 
 
 def test_every_source_of_tasks_is_read():
