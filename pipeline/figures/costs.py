@@ -26,19 +26,20 @@ _FEW = 100  # examples of a point, whose lowest loss is a matter of luck
 def draw_costs(trials: Sequence[TrialRecord]) -> bytes:
     """Return the lowest training loss so far, of every trial and of the best trial of each kind.
 
-    Only trials with the winner's kind of loss are shown, since different losses cannot be compared.
+    Only trials with the winner's kind of loss are shown, since different losses cannot be compared. The figure is empty
+    if no loss was finite.
     """
     kind = loss_of(trials[0])
     shown = [trial for trial in trials if loss_of(trial) == kind and "train/loss" in trial.curves]
-    if not any(cost in trial.curves for trial in shown for cost in ("evaluations", "examples")):
+    costs = ("evaluations", "examples")
+    if not any(len(_lowest(trial, cost)) for trial in shown for cost in costs if cost in trial.curves):
         return b""
     (key, kinds), one_model = _kinds(shown), len(models(shown)) == 1
     what = loss_name(shown[0].standing.trial) if kind else "training"
     figure, panels = blank(panels=2, title=f"Lowest {what} loss so far, by {key}")
     # The arithmetic of an example depends on the model only.
     examples = "examples evaluated (arithmetic)" if one_model else "examples evaluated"
-    costs = (("evaluations", "evaluations of the loss"), ("examples", examples))
-    for axes, (cost, text) in zip(panels, costs, strict=True):
+    for axes, cost, text in zip(panels, costs, ("evaluations of the loss", examples), strict=True):
         label(axes, x=text, y="lowest training loss so far")
         drawn: list[np.ndarray] = []  # the winner's first
         begun: list[float] = []  # the first losses of those that did not diverge
