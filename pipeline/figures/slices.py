@@ -45,11 +45,11 @@ def draw_slices(trials: Sequence[TrialRecord]) -> bytes:
         label(axes, x=name, y=with_unit(metric) if axes is panels[0] else "")
         joined = len(numbers) == 1 or 2 * len(varied[name]) <= len(shown)
         for (kind, members), (style, colour) in zip(sorted(every.items()), itertools.cycle(LINES), strict=False):
-            _draw(axes, name, kind, members, linestyle=style if joined else "", color=colour)
+            line = style if joined else ""
+            notes += ["line: the best at each value"] * _draw(axes, name, kind, members, linestyle=line, color=colour)
         lost = [one.setting.used[name] for one in drawn if not one.kept and _numbers([one.setting.used.get(name)])]
         _scale(axes, _numbers(varied[name]), [_value(one) for one in shown], metric)
         axes.plot(lost, [axes.get_ylim()[0]] * len(lost), "x", color=QUIET)
-        notes += ["line: the best at each value"] * joined
         notes += [f"dotted: {_lack(name, one)}" for one in shown if not _numbers([one.setting.used.get(name)])]
         notes += ["x: diverged or failed"] * bool(lost)
     if len(every) > 1:
@@ -58,10 +58,11 @@ def draw_slices(trials: Sequence[TrialRecord]) -> bytes:
     return captioned(figure, " · ".join([caption_of_settings(drawn), *dict.fromkeys(notes)]))
 
 
-def _draw(axes: Axes, name: str, kind: str, members: Sequence[SettingRecord], *, linestyle: str, color: str) -> None:
+def _draw(axes: Axes, name: str, kind: str, members: Sequence[SettingRecord], *, linestyle: str, color: str) -> bool:
     """Draw settings, the best first: a mark each, and error bars of the best at each value of a key.
 
-    The bars and their line leave out what was stopped early: its value is that of another step.
+    The bars and their line leave out what was stopped early: its value is that of another step. Return whether a line
+    joins two bars.
     """
     at: dict[Any, SettingRecord] = {}
     for one in members:
@@ -84,6 +85,7 @@ def _draw(axes: Axes, name: str, kind: str, members: Sequence[SettingRecord], *,
     if best:
         drawn = axes.errorbar([*best], means, bars, fmt="o", color=color, linestyle=linestyle, label=kind, capsize=4)
         drawn.lines[0].set(linewidth=2, markersize=5)
+    return bool(linestyle) and len(best) > 1
 
 
 def _lack(name: str, one: SettingRecord) -> str:

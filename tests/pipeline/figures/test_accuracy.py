@@ -111,6 +111,7 @@ def test_the_caption_of_slices_explains_what_is_there_and_nothing_else(record, f
     draw_slices([*trials, record(0.2, **random), record(0.1, Outcome.DIVERGED, learning_rate=9.0)])
     draw_slices([record(0.5, batch_size=size) for size in (16, 32, None)])
     draw_slices([*trials, record(0.2, Outcome.STOPPED, learning_rate=9.0)])
+    draw_slices([trials[0], *(record(0.2, Outcome.STOPPED, learning_rate=rate) for rate in (1.0, 9.0))])
 
     captions = [figure.texts[-1].get_text().replace("\n", " ") for figure in figures]
     notes = [text.partition("one draw · ")[2] for text in captions]
@@ -119,6 +120,7 @@ def test_the_caption_of_slices_explains_what_is_there_and_nothing_else(record, f
         "line: the best at each value · dotted: no learning_rate · x: diverged or failed",
         "line: the best at each value · dotted: batch_size=all",
         "v: stopped early, with its value there · line: the best at each value",
+        "v: stopped early, with its value there",
     ]
 
 
