@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib import patheffects
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
@@ -73,8 +72,8 @@ def _map(trial: PlannedTrial, result: Result, title: str) -> bytes:
     row, column = np.unravel_index(int(np.argmin(loss)), loss.shape)
     if "path" in result.arrays:
         path = result.arrays["path"]
-        outline = [patheffects.withStroke(linewidth=4, foreground="white")]
-        axes.plot(*path.T, ".-", color=INK, markersize=9, path_effects=outline, label=_of_path(result), clip_on=True)
+        axes.plot(*path.T, ".-", color="white", markersize=17, linewidth=4)  # all of it below the points
+        axes.plot(*path.T, ".-", color=INK, markersize=9, label=_of_path(result))
     white: dict[str, Any] = {"color": "white", "markeredgecolor": INK, "linestyle": "none"}
     axes.plot(0, 0, "o", markersize=8, label="W", **white)
     lowest = f"lowest: {loss[row, column]:.4g}"

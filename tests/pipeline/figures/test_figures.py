@@ -149,6 +149,18 @@ def test_the_path_of_a_training_is_drawn(trial, dataset, model, dimensions):
     assert (path != point).any(axis=-1).sum() > 500
 
 
+def test_the_points_of_a_path_do_not_hide_each_other(trial, dataset, figures):
+    planned = trial(task={"name": "landscape", "around": "trained", "resolution": 9})
+    path = np.column_stack([np.linspace(-4, -2, 40), np.zeros(40)])  # dots that overlap
+    arrays = computed(planned, dataset).arrays | {"path": path, "path_steps": np.arange(40)}
+
+    draw(planned, Result(trial=0, outcome=Outcome.COMPLETE, step=0, metrics={}, arrays=arrays), {}, dataset)
+
+    image = np.asarray(figures[0].canvas.buffer_rgba())
+    x, y = figures[0].axes[0].transData.transform(path).round().astype(int).T
+    assert image[len(image) - y, x, :3].max() < 100, "dark as the legend says"
+
+
 def test_the_names_of_the_axes_of_a_map_do_not_run_over_its_title(trial, dataset, figures):
     # given the longest names, those with the shares of a path's variance and with regularization
     task = {"name": "landscape", "around": "trained", "directions": "path", "resolution": 9}
