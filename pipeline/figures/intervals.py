@@ -6,8 +6,20 @@ import math
 from collections.abc import Sequence
 
 from pipeline.figures.settings import SettingRecord, by_setting, caption_of_settings
-from pipeline.figures.style import BLUE, INK, PURPLE, QUIET, VERMILION, blank, captioned, label, legend, told_apart
-from pipeline.figures.trials import factor, with_unit
+from pipeline.figures.style import (
+    BLUE,
+    INK,
+    PURPLE,
+    QUIET,
+    VERMILION,
+    blank,
+    captioned,
+    label,
+    legend,
+    logarithmic,
+    told_apart,
+)
+from pipeline.figures.trials import factor, is_logarithmic, with_unit
 from pipeline.results.comparisons import Comparison, against_best
 from pipeline.results.curves import TrialRecord
 
@@ -35,6 +47,8 @@ def draw_intervals(trials: Sequence[TrialRecord]) -> bytes:
     figure, (axes,) = blank(title=f"{metric} of {'the best' if len(drawn) > _MOST else 'all'} {what}")
     colours = [BLUE, *(_colour(compared.get(one.setting.key)) if repeated else INK for one in shown[1:])]
     scale = factor(metric)
+    if is_logarithmic(metric, [value for one in shown for value in one.setting.values(metric).values()]):
+        logarithmic(axes, "x")
     for row, (one, colour) in enumerate(zip(shown, colours, strict=True)):
         summary = one.setting.summary(metric)
         values = [scale * value for value in one.setting.values(metric).values()]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pipeline.figures.style import LINES, blank, captioned, dots, label, legend
-from pipeline.figures.trials import caption_of_trial, factor, title_of_trial, with_unit
+from pipeline.figures.style import LINES, blank, captioned, dots, label, legend, logarithmic
+from pipeline.figures.trials import caption_of_trial, factor, is_logarithmic, title_of_trial, with_unit
 from pipeline.plan.plan import PlannedTrial
 from pipeline.results.curves import Series
 from tasks.events import Result
@@ -30,7 +30,11 @@ def draw_metrics(trial: PlannedTrial, result: Result, series: Mapping[str, Serie
     figure, every = blank(panels=len(most), title=title_of_trial(trial, result))
     for axes, panel in zip(every, most, strict=True):
         label(axes, x="step", y=with_unit(panel))
-        for name, (style, colour) in zip(panels[panel][:_MOST_CURVES], LINES, strict=False):
+        shown = panels[panel][:_MOST_CURVES]
+        finite = np.concatenate([series[name].values for name in shown])
+        if is_logarithmic(panel, finite[np.isfinite(finite)]):
+            logarithmic(axes, "y")
+        for name, (style, colour) in zip(shown, LINES, strict=False):
             steps, values = series[name].steps, factor(name) * series[name].values
             axes.plot(steps, values, style, color=colour, linewidth=2, marker=dots(steps), markersize=5, label=name)
         if (more := len(panels[panel]) - _MOST_CURVES) > 0:

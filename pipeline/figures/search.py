@@ -52,6 +52,8 @@ def _draw_history(searched: Searched, known: Sequence[Told]) -> bytes:
         best = (np.maximum if direction == "maximize" else np.minimum).accumulate(values)
         numbers, best = np.append(numbers, known[-1].number), np.append(best, best[-1])  # of all that came after, too
         axes.step(numbers, best, where="post", color=VERMILION, linewidth=2, label="best so far", zorder=2)
+    if is_logarithmic(metric, [proposal.values[0] for proposal in known]):
+        logarithmic(axes, "y")
     lost = [proposal.number for proposal in searched.proposals if proposal.outcome and not _is_known(proposal)]
     if lost:
         low, _ = axes.get_ylim()

@@ -68,6 +68,15 @@ def test_the_best_so_far_is_that_of_all_that_came_after_it_too_in_percent(axes_o
     assert axes.get_ylabel() == "val/accuracy / %"
 
 
+def test_the_history_of_losses_that_span_much_is_logarithmic(axes_of):
+    report = searched([(0.2,), (), (40.0,)], outcomes=["complete", "diverged", "complete"], directions=("minimize",))
+
+    assert axes_of(report).get_yscale() == "linear", "an accuracy"
+    axes = axes_of(dataclasses.replace(report, metrics=("val/loss",)))
+    assert axes.get_yscale() == "log"
+    assert axes.collections[-1].get_offsets()[0, 1] > 0, "what has no value"
+
+
 def test_several_objectives_have_their_front():
     report = searched([(0.5, 10.0), (0.25, 5.0), (0.5, 20.0)], directions=("maximize", "minimize"))
 

@@ -16,6 +16,7 @@ from pipeline.figures.settings import are_repeated, as_means, by_setting, captio
 from pipeline.figures.slices import draw_slices
 from pipeline.figures.sweep import FIGURES, REPEATED, draw_sweep
 from pipeline.figures.trials import caption_of, caption_of_draws
+from pipeline.results.criterion import Criterion
 from pipeline.results.curves import Curves, Series
 from pipeline.results.statistics import students, summarize
 from tasks.events import Outcome
@@ -127,6 +128,17 @@ def test_settings_with_long_names_are_told_apart(repeats, figures):
     assert [len({text.get_text() for text in one.get_texts()}) for one in legends] == [6, 3]
     assert len(set(names)) == 7
     assert max(map(len, names)) <= 40
+
+
+def test_the_intervals_of_losses_that_span_much_are_on_a_logarithmic_axis(repeats, figures):
+    trials = [*repeats(0.5, 0.5, learning_rate=0.1), *repeats(0.5, 0.5, learning_rate=0.2)]
+    for trial, loss in zip(trials, (0.2, 0.3, 400.0, 500.0), strict=True):
+        trial.standing.criterion = Criterion(metric="val/loss", mode="min")
+        trial.standing.metrics = {"val/loss": loss}
+
+    draw_intervals(trials)
+
+    assert figures[0].axes[0].get_xscale() == "log"
 
 
 def test_settings_whose_repeats_are_all_equal_have_error_bars(repeats):

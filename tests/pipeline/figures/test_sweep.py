@@ -218,6 +218,15 @@ def test_names_with_dollars_are_shown_and_are_no_formulas(record, name):
     assert draw_metrics(planned, result, {f"{name}/{name}": metric[name]})
 
 
+def test_the_losses_of_a_task_of_ones_own_that_span_much_are_on_a_logarithmic_axis(record, figures):
+    planned, result = record(0.5).standing.trial, Result(trial=0, outcome=Outcome.COMPLETE, step=2, metrics={})
+    curve = Series(steps=np.arange(3), values=np.array([10.0, 0.01, np.nan]))
+
+    draw_metrics(planned, result, {"held_out/accuracy": curve, "train/loss": curve})
+
+    assert [axes.get_yscale() for axes in figures[0].axes] == ["linear", "log"]
+
+
 def test_every_curve_of_a_panel_is_drawn_and_the_legend_counts_what_is_too_much(record):
     # given curves of as many classes, which differ from the first only in the last one
     steps, planned = np.array([10, 20]), record(0.5).standing.trial
