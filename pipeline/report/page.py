@@ -117,7 +117,7 @@ def _settings(sweep: RecordedSweep) -> list[str]:
         rows.append([one.name, outcomes(one), *on, verdicts.get(one.key, ""), *_summaries(one, names)])
     table = _table(heads, rows, numbers=range(len(words), len(heads)), first=True) + _rest(settings)
     best, several = settings[0].best, len(settings[0].values(sweep.criterion.metric)) > 1
-    mean = f"is better than the mean of its setting, {settings[0].name}"
+    mean = f"is at least as good as the mean of its setting, {settings[0].name}"
     of_best = f"the best repeat, {best.trial}, {mean}" if best and several else ""
     return ["<h2>Settings</h2>", _paragraphs([*findings(settings), of_best]), table]
 

@@ -55,14 +55,14 @@ def standing_for(tally: Tally) -> str:
     """Return the name of the trial that is registered as a model, and its relation to its setting."""
     if tally.best is None:
         return ""
-    name = tally.best.trial.name
+    name, metric = tally.best.trial.name, tally.criterion.metric
     if not tally.repeated:
         return name
     setting = tally.setting_name(tally.best.trial)
-    count = len(tally.settings()[0].values(tally.criterion.metric))
+    count = len(tally.settings()[0].values(metric))
     if count < 2:
-        return f"{name}: the only repeat of {setting} with a value of {tally.criterion.metric}"
-    return f"{name}: the best of {count} repeats of {setting} by {tally.criterion.metric}, better than their mean"
+        return f"{name}: the only repeat of {setting} with a value of {metric}"
+    return f"{name}: the best of {count} repeats of {setting} by {metric}, at least as good as their mean"
 
 
 def params(tally: Tally) -> dict[str, str]:

@@ -81,7 +81,7 @@ def test_a_version_says_that_it_is_the_best_of_the_repeats_of_the_best_setting(
 
     name, _ = register(store_uri, experiment, tiny, trials, arrays, layout)
 
-    told = "seed 2: the best of 2 repeats of gradient by val/accuracy, better than their mean"
+    told = "seed 2: the best of 2 repeats of gradient by val/accuracy, at least as good as their mean"
     assert client.get_model_version(name, "1").description == told
 
 
