@@ -53,7 +53,7 @@ def sweep_page(sweep: RecordedSweep) -> str:
         _trials(sweep),
         "<h2>Figures</h2>" if sweep.figures else "",
         *(_figure(name, image) for name, image in sweep.figures.items()),
-        *(_drawn(run, sweep) for run in sweep.runs if run.run_id in sweep.drawn),
+        *(_drawn(run, sweep) for run in sweep.runs if sweep.drawn.get(run.run_id)),
         "<h2>Environment</h2>",
         _table(["", ""], [[name, text] for name, text in environment(sweep.tags).items()]),
     )

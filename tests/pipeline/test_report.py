@@ -257,13 +257,13 @@ def test_a_sweep_that_was_stopped_can_be_reported(record, store_uri, tmp_path):
 
 
 def test_trials_of_a_task_that_nothing_ranks_are_told_by_their_own_metrics_and_none_is_the_best():
-    sweep = swept("weights", "data")
+    sweep = swept("weights", "data", "odd")  # the last one has no figure
     message = "good: largest relative error 1e-09 of 30"
     measured = {"metrics": {"gradient_check/error": 1e-9}, "message": message}
     runs = tuple(dataclasses.replace(run, **measured) for run in sweep.runs)
 
     sweep = dataclasses.replace(sweep, runs=runs, settings=tuple(settings(runs)))
-    sweep = dataclasses.replace(sweep, drawn={run.run_id: {"check.png": PIXEL} for run in runs})
+    sweep = dataclasses.replace(sweep, drawn={run.run_id: {"check.png": PIXEL} for run in runs} | {"odd 0": {}})
 
     page, both = sweep_page(sweep), comparison_page(sweep, sweep)
 
