@@ -13,7 +13,7 @@ from pipeline.results.cells import gap_text, gap_unit
 from pipeline.results.numbers import number
 from pipeline.results.repeats import Setting, are_repeated
 from pipeline.results.standing import Seeds
-from pipeline.results.statistics import LEVEL, MOST_REPEATS, MeanDifference, paired, unpaired
+from pipeline.results.statistics import LEVEL, MOST_REPEATS, MeanDifference, paired, rounding_of, unpaired
 
 _MOST = 50  # a comparison takes milliseconds
 
@@ -64,11 +64,11 @@ class Comparison:
         return "worse" if self.difference.mean > 0 else "better"
 
 
-def compare(best: Setting, other: Setting, *, tests: int = 1) -> Comparison:
+def compare(best: Setting, other: Setting, *, tests: int = 1, rounding: float = math.inf) -> Comparison:
     """Compare two settings: in pairs if they have two seeds or more in common, else as two samples.
 
     ``tests`` is the number of differences that this one was picked from; `pipeline.results.statistics.paired` corrects
-    for it.
+    for it. ``rounding`` is that of `rounding_in` all settings.
     """
     metric, sign = best.criterion.metric, best.criterion.sign
     ones, others = _by_common_keys(
@@ -78,12 +78,18 @@ def compare(best: Setting, other: Setting, *, tests: int = 1) -> Comparison:
     shared = [seeds for seeds in ones if seeds in others]
     difference = None
     if len(shared) > 1:
-        difference = paired([ones[seeds] for seeds in shared], [others[seeds] for seeds in shared], tests=tests)
+        pairs = [ones[seeds] for seeds in shared], [others[seeds] for seeds in shared]
+        difference = paired(*pairs, tests=tests, rounding=rounding)
     elif min(len(ones), len(others)) > 1:
-        difference = unpaired(list(ones.values()), list(others.values()), tests=tests)
+        difference = unpaired(list(ones.values()), list(others.values()), tests=tests, rounding=rounding)
     names = {name for seeds in shared for name, _ in seeds}
     by = "seed" if names <= {*SEEDS} else " and ".join(sorted(names))
     return Comparison(best=best, other=other, difference=difference, pairs_by=by)
+
+
+def rounding_in(settings: Sequence[Setting]) -> float:
+    """Return the variance of rounding of the metric that ranks: two settings may be too few values to know it."""
+    return rounding_of([value for one in settings for value in one.values(one.criterion.metric).values()])
 
 
 def _by_common_keys(
@@ -112,7 +118,8 @@ def against_best(settings: Sequence[Setting], *, most: int) -> list[Comparison]:
     ended = _compared(settings)
     if ended[:1] != list(settings[:1]):
         return []
-    return [compare(ended[0], other, tests=math.comb(len(ended), 2)) for other in ended[1 : most + 1]]
+    tests, rounding = math.comb(len(ended), 2), rounding_in(ended)
+    return [compare(ended[0], other, tests=tests, rounding=rounding) for other in ended[1 : most + 1]]
 
 
 def between(ones: Sequence[Setting], others: Sequence[Setting]) -> list[str]:
@@ -134,7 +141,7 @@ def between(ones: Sequence[Setting], others: Sequence[Setting]) -> list[str]:
         order = "ahead of" if best.score > other.score else "level with"
         return [f"{best.name} is {order} {other.name}: {best.criterion.metric} {values}"]
     tests = len(ones) * len(others)
-    found = compare(best, other, tests=tests)
+    found = compare(best, other, tests=tests, rounding=rounding_in([*ones, *others]))
     corrected = f"p counts the difference as one of {tests}, each best being picked from its own sweep"
     return [found.sentence(), *([corrected] if found.difference else [])]
 

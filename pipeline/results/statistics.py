@@ -104,21 +104,23 @@ def _summary_of(values: Sequence[float], low: float, high: float) -> Summary:
     return Summary(count=len(values), mean=mean, deviation=deviation, low=min(low, mean), high=max(high, mean))
 
 
-def paired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) -> MeanDifference:
+def paired(
+    ones: Sequence[float], others: Sequence[float], *, tests: int = 1, rounding: float = math.inf
+) -> MeanDifference:
     """Return the difference of paired values: of two settings, with one seed a pair.
 
     Noise that the values of a pair share, such as their minibatches, cancels. ``p`` is that of the paired t-test,
     multiplied by ``tests``, the number of pairs of settings that the two were picked from (Bonferroni: Dunn (1961),
     Multiple comparisons among means, JASA 56). ``improvement`` is the share of pairs in which the first is above; ties
-    count half. The variance of the differences is at least twice that of rounding (`_rounding`): three pairs that all
-    differ by one example prove nothing.
+    count half. The variance of the differences is at least twice that of rounding (`rounding_of` these values, or
+    ``rounding`` of more of them if it is less): three pairs that all differ by one example prove nothing.
     """
     from scipy import stats  # noqa: PLC0415
 
     gaps, count = np.subtract(ones, others), len(ones)
     mean = float(np.mean(gaps))
     low, high = _intervals(gaps[None])[0].tolist()
-    variance = max(float(np.var(gaps, ddof=1)), 2 * _rounding(np.concatenate([ones, others])))
+    variance = max(float(np.var(gaps, ddof=1)), 2 * min(rounding, rounding_of([*ones, *others])))
     p = 2 * float(stats.t.sf(abs(mean) * math.sqrt(count / variance), count - 1)) if variance else 1.0
     return MeanDifference(
         mean=mean,
@@ -132,7 +134,9 @@ def paired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) ->
     )
 
 
-def unpaired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) -> MeanDifference:
+def unpaired(
+    ones: Sequence[float], others: Sequence[float], *, tests: int = 1, rounding: float = math.inf
+) -> MeanDifference:
     """Return the difference of two independent samples; as `paired` otherwise.
 
     ``p`` is that of Welch's t-test, which does not assume equal variances. ``improvement`` is the share of all pairs in
@@ -144,7 +148,7 @@ def unpaired(ones: Sequence[float], others: Sequence[float], *, tests: int = 1) 
     x, y = np.asarray(ones, dtype=float), np.asarray(others, dtype=float)
     mean = float(np.mean(x) - np.mean(y))
     low, high = _interval_of_difference(x, y)
-    least = _rounding(np.concatenate([x, y]))
+    least = min(rounding, rounding_of([*ones, *others]))
     one, other = (max(float(np.var(values, ddof=1)), least) for values in (x, y))
     moments = (np.mean(x), math.sqrt(one), len(x), np.mean(y), math.sqrt(other), len(y))
     p = float(stats.ttest_ind_from_stats(*moments, equal_var=False).pvalue) if one + other else 1.0
@@ -238,13 +242,13 @@ def students(means: np.ndarray, variances: np.ndarray, degrees: int) -> np.ndarr
     return np.column_stack([means - half, means + half])
 
 
-def _rounding(values: np.ndarray) -> float:
+def rounding_of(values: Sequence[float]) -> float:
     """Return the variance of rounding to multiples of a step ``q``, ``q ** 2 / 12`` (Sheppard (1898)).
 
     The step is the greatest common divisor of all differences of the values, by Euclid's algorithm: an accuracy on N
-    examples has steps of 1 / N. For values without a step it is close to 0.
+    examples has steps of 1 / N. For values without a step it is close to 0. Of few values the step may be too large.
 
-    >>> round(_rounding(np.array([0.5, 0.8, 1.0])) * 12, 6)
+    >>> round(rounding_of([0.5, 0.8, 1.0]) * 12, 6)
     0.01
     """
     exact = 1e-6 * float(np.max(np.abs(values), initial=0.0))

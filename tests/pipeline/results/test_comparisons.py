@@ -232,6 +232,17 @@ def test_a_conclusion_names_the_first_two_and_how_many_are_left():
     assert third.startswith("p counts each difference as one of 3")
 
 
+def test_pairs_that_are_all_equally_far_apart_are_told_apart_if_other_settings_show_that_it_is_no_rounding():
+    # given accuracies on 287 examples, of which only those of the second setting differ by a single one
+    means = {"a": [276] * 3, "b": [270, 271, 271], "c": [262] * 3}
+    a, b, c = (setting(name, np.array(rights) / 287) for name, rights in means.items())
+
+    assert [one.verdict() for one in against_best([a, b, c], most=5)] == ["worse", "worse"]
+    assert compare(a, c, tests=3).verdict() == "not distinguishable"
+    assert between([a, b], [c])[0].startswith("a is better than c by 4.88")
+    assert between([a], [c])[0].startswith("a and c are not distinguishable")
+
+
 def test_settings_that_were_stopped_early_are_not_compared():
     early = setting("early", [0.75, 0.76, 0.77], outcomes=["stopped early"] * 3)
     early = dataclasses.replace(
