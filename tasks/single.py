@@ -21,6 +21,7 @@ import abc
 import contextlib
 import contextvars
 import dataclasses
+import math
 import queue
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -157,6 +158,7 @@ class Report:
         self._steps, self._every, self._emit = trial.steps, every, emit
         self._until = until if until is not None and until < trial.steps else None
         self._last, self._saved = self.step, self.step
+        self._reported: dict[str, float] = {}
 
     def __call__(self, step: int, metrics: Mapping[str, float], *, keep: Keep | None = None) -> None:
         """Report what was measured at a step.
@@ -175,7 +177,8 @@ class Report:
                 f"a trial must report at step {self._until}, where it is compared with others, got {step} after "
                 f"{self._last}: report at every multiple of trial.evaluate_every"
             )
-        values = {str(name): np.array([_number(name, value)]) for name, value in metrics.items()}
+        self._reported = {str(name): _number(name, value) for name, value in metrics.items()}
+        values = {name: np.array([value]) for name, value in self._reported.items()}
         events: list[Event] = [Curve(trial=0, steps=np.array([step]), metrics=values)]
         self._last = step
         if step == self._until:
@@ -203,7 +206,16 @@ class Report:
         arrays = {str(name): _array(name, value) for name, value in values.items() if np.ndim(value)}
         metrics = {str(name): _number(name, value) for name, value in values.items() if not np.ndim(value)}
         step = self._last or self._steps
-        yield Result(trial=0, outcome=Outcome.COMPLETE, step=step, metrics=metrics, arrays=arrays)
+        # The point of the last step is recorded: what ranks here must be what a resume will read.
+        points = {name: value for name, value in self._reported.items() if name in metrics and not math.isnan(value)}
+        message = "; ".join(
+            f"{name} is {value!r}, as it was reported at step {step}, and not {metrics[name]!r}, as it was returned: "
+            "what is returned besides needs a name of its own"
+            for name, value in points.items()
+            if metrics[name] != value
+        )
+        metrics |= points
+        yield Result(trial=0, outcome=Outcome.COMPLETE, step=step, metrics=metrics, arrays=arrays, message=message)
 
 
 def is_any_running() -> bool:

@@ -168,12 +168,12 @@ class RunPoints:
     def end(self, result: Result, now: int) -> list[Block]:
         """Return the points that only the result gives.
 
-        They are the metrics without a curve, and the NaNs at the step at which a trial diverged: there the metric
-        was NaN.
+        They are the metrics whose curves do not reach its step, and the NaNs at the step at which a trial diverged:
+        there the metric was NaN.
         """
         points: list[Block] = []
         for metric, value in result.metrics.items():
-            if metric not in self._last and not math.isnan(value):
+            if result.step > self._last.get(metric, -1) and not math.isnan(value):
                 points.append(self._keep(point(metric, value, now, result.step)))
         if result.outcome is Outcome.DIVERGED:
             for metric, (step, time) in self._nans.items():

@@ -65,6 +65,22 @@ def test_a_trial_reports_and_ends_in_a_result():
     assert result.arrays["at"].shape == (2,)
 
 
+@pytest.mark.parametrize(("last", "value"), [(0.4, 0.4), (float("nan"), 0.9), (0.9, 0.9)])
+def test_a_metric_that_is_returned_too_has_the_value_of_its_point_at_that_step(last, value):
+    @dataclass(frozen=True, kw_only=True)
+    class ReturnsItsBest(Fit):
+        def train(self, trial, data, report):
+            report(5, {"accuracy": 0.9})
+            report(10, {"accuracy": last})
+            return {"accuracy": 0.9, "other": 1}
+
+    result = run(trial(ReturnsItsBest()))[-1]
+
+    assert result.metrics == {"accuracy": value, "other": 1}
+    told = "accuracy is 0.4, as it was reported at step 10, and not 0.9, as it was returned" if last == 0.4 else ""
+    assert result.message.partition(":")[0] == told
+
+
 def test_a_field_that_a_trial_does_not_have_is_told_with_the_closest_one():
     class Mistyped(Fit):
         uses: ClassVar[frozenset[str]] = frozenset({"learning_rat", "steps"})

@@ -62,13 +62,15 @@ def test_timestamps_are_spread_over_the_time_since_the_last_block():
     assert [time for _, _, time, _ in first + second] == [1050, 1100, 1200, 1300]
 
 
-def test_the_end_adds_the_metrics_that_have_no_curve_and_no_other():
+def test_the_end_adds_the_metrics_that_have_no_point_at_its_step_and_no_other():
     run = RunPoints(0)
-    run.add(curve([10], **{"val/accuracy": [0.5]}), 1)
+    run.add(curve([5, 10], **{"val/accuracy": [0.25, 0.5], "val/loss": [1, NAN]}), 1)
 
-    points = rows(run.end(result(10, **{"val/accuracy": 0.5, "test/accuracy": 0.25, "test/loss": NAN}), 7))
+    points = rows(
+        run.end(result(10, **{"val/accuracy": 0.5, "val/loss": 2, "test/accuracy": 0.25, "test/loss": NAN}), 7)
+    )
 
-    assert points == [("test/accuracy", 0.25, 7, 10)]
+    assert points == [("val/loss", 2, 7, 10), ("test/accuracy", 0.25, 7, 10)]
 
 
 @pytest.mark.parametrize(("outcome", "kept"), [(Outcome.DIVERGED, ["loss"]), (Outcome.COMPLETE, [])])
