@@ -6,7 +6,6 @@ import itertools
 import signal
 import sysconfig
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -20,6 +19,9 @@ LONGEST_LINE = 300
 LONGEST_TRACEBACK = 200_000
 DEEPEST = 3
 """The frames that are printed: enough to see the calls that led to the error, few enough to read at a glance."""
+
+_IN_ITS_PLACE = ("generator raised StopIteration",)
+"""The arguments of the RuntimeError that a generator raises in place of a StopIteration of the code that it calls."""
 
 _STANDARD = sysconfig.get_path("stdlib")
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -44,15 +46,17 @@ class Raised:
     @classmethod
     def of(cls, exception: BaseException) -> Self:
         """Return an exception that was caught, as data."""
-        formatted = traceback.TracebackException.from_exception(exception)
-        frames = next((frames for stack in _stacks(formatted) if (frames := _of_trial(stack))), list(formatted.stack))
+        cause = exception.__cause__
+        told = cause if isinstance(cause, StopIteration) and exception.args == _IN_ITS_PLACE else exception
+        formatted = traceback.TracebackException.from_exception(told)
+        frames = [frame for frame in formatted.stack if not _inside(frame, _PIPELINE)] or list(formatted.stack)
         places = [f"{frame.filename}:{frame.lineno}" for frame in frames]
         shown = "".join(traceback.StackSummary.from_list(_deepest(frames)).format())
         return cls(
-            error=redact(_line(exception)),
+            error=redact(_line(told)),
             traceback=plain(redact(_middle("".join(formatted.format()), LONGEST_TRACEBACK)), kept="\n\t"),
             frames=plain(redact(shown), kept="\n\t"),
-            place=" ".join(dict.fromkeys([type(exception).__qualname__, *places])),
+            place=" ".join(dict.fromkeys([type(told).__qualname__, *places])),
             exception=exception,
         )
 
@@ -78,18 +82,6 @@ def _deepest(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummar
     once = [next(group) for _, group in alike]  # a recursion repeats one frame a thousand times
     own = [frame for frame in once if _is_own(frame)][-DEEPEST:]
     return own if once[-1:] == own[-1:] else own + once[-1:]
-
-
-def _stacks(formatted: traceback.TracebackException) -> Iterator[traceback.StackSummary]:
-    """Yield the stacks of an exception and of its causes; Python raises another error for a StopIteration."""
-    following: traceback.TracebackException | None = formatted
-    while following is not None:
-        yield following.stack
-        following = following.__cause__ or following.__context__
-
-
-def _of_trial(stack: traceback.StackSummary) -> list[traceback.FrameSummary]:
-    return [frame for frame in stack if not _inside(frame, _PIPELINE)]
 
 
 def _is_own(frame: traceback.FrameSummary) -> bool:

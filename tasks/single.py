@@ -177,7 +177,10 @@ class Report:
                 f"a trial must report at step {self._until}, where it is compared with others, got {step} after "
                 f"{self._last}: report at every multiple of trial.evaluate_every"
             )
-        self._reported = {str(name): _number(name, value) for name, value in metrics.items()}
+        named = _mapping("the metrics that are reported", metrics)
+        if keep is not None and not callable(keep):
+            raise ConfigError(f"keep must be a function that returns the state, got {keep!r}")
+        self._reported = {str(name): _number(name, value) for name, value in named.items()}
         values = {name: np.array([value]) for name, value in self._reported.items()}
         events: list[Event] = [Curve(trial=0, steps=np.array([step]), metrics=values)]
         self._last = step
@@ -200,11 +203,9 @@ class Report:
             return
         if thread.error is not None:
             raise thread.error
-        values = thread.returned or {}
-        if not isinstance(values, Mapping):
-            raise ConfigError(f"train must return a mapping of metrics and arrays, or None, got {values!r}")
-        arrays = {str(name): _array(name, value) for name, value in values.items() if np.ndim(value)}
-        metrics = {str(name): _number(name, value) for name, value in values.items() if not np.ndim(value)}
+        values = _mapping("what train returns", {} if thread.returned is None else thread.returned)
+        arrays = {str(name): _array(name, value) for name, value in values.items() if _is_array(value)}
+        metrics = {str(name): _number(name, value) for name, value in values.items() if str(name) not in arrays}
         step = self._last or self._steps
         # The point of the last step is recorded: what ranks here must be what a resume will read.
         points = {name: value for name, value in self._reported.items() if name in metrics and not math.isnan(value)}
@@ -286,7 +287,7 @@ class _LockstepThread:
 def _checkpoint(step: int, keep: Keep | None) -> Checkpoint:
     """Return the checkpoint of what a function keeps (None: nothing), as arrays with the trial axis first."""
     arrays: dict[str, np.ndarray] = {}
-    for name, value in ({} if keep is None else keep()).items():
+    for name, value in _mapping("what is kept", {} if keep is None else keep()).items():
         raw = isinstance(value, bytes | bytearray | memoryview)
         # Each is a copy: the function may use its buffers again.
         array = np.frombuffer(bytes(value), dtype=np.uint8) if raw else _array(name, value).copy()
@@ -302,11 +303,28 @@ def _restored(start: Checkpoint) -> dict[str, Any]:
     }
 
 
+def _mapping(what: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{what} must be a mapping from names to values, got {value!r}")
+    return value
+
+
+def _is_array(value: Any) -> bool:
+    try:
+        return np.ndim(value) > 0
+    except (TypeError, ValueError, RuntimeError):  # lists of several lengths, or of what PyTorch does not give away
+        return True
+
+
 def _array(name: object, value: Any) -> np.ndarray:
     """Return a value that is kept or returned as an array of numbers or texts: others would need to be pickled."""
-    array = np.asarray(value)
+    rule = f"what is kept or returned as {name!r} must be numbers, text or bytes"
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{rule}, got {type(value).__name__}: {error}") from None
     if array.dtype.kind not in "biufcSU":
-        raise ConfigError(f"what is kept or returned as {name!r} must be numbers, text or bytes, got {value!r}")
+        raise ConfigError(f"{rule}, got {value!r}")
     return array
 
 
@@ -325,5 +343,5 @@ def _number(name: object, value: Any) -> float:
     try:
         # PyTorch warns of `float` of a tensor that has a gradient, and raises RuntimeError for several numbers.
         return float(value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise ConfigError(f"metric {name!r} must be a number, got {value!r}") from None

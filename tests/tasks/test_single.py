@@ -291,6 +291,8 @@ def test_a_metric_may_be_a_number_of_any_library():
         ([(2.5, {})], r"a step that is reported must be a whole number, got 2\.5"),
         ([("5", {})], r"a step that is reported must be a whole number, got '5'"),
         ([(5, {"loss": "low"})], r"metric 'loss' must be a number, got 'low'"),
+        ([(5, {"loss": 10**309})], r"metric 'loss' must be a number, got 10000"),
+        ([(5, [0.5])], r"the metrics that are reported must be a mapping from names to values, got \[0.5\]"),
         ([(5, {}), (12, {})], r"must report at step 10, where it is compared with others, got 12 after 5"),
     ],
 )
@@ -323,8 +325,30 @@ def test_what_cannot_be_kept_or_returned_is_refused():
         def train(self, trial, data, report):
             return 3
 
-    with pytest.raises(ConfigError, match=r"train must return a mapping of metrics and arrays, or None, got 3"):
+    with pytest.raises(ConfigError, match=r"what train returns must be a mapping from names to values, got 3"):
         run(trial(Number()))
+
+    @dataclass(frozen=True, kw_only=True)
+    class State(Fit):
+        keep: str = ""
+
+        def train(self, trial, data, report):
+            report(5, {}, keep=self.keep or (lambda: b"state"))
+
+    with pytest.raises(ConfigError, match=r"what is kept must be a mapping from names to values, got b'state'"):
+        run(trial(State()), until=5)
+    with pytest.raises(ConfigError, match=r"keep must be a function that returns the state, got 'state'"):
+        run(trial(State(keep="state")))
+
+    @dataclass(frozen=True, kw_only=True)
+    class Lists(Fit):
+        def train(self, trial, data, report):
+            return {"history": [[1], [2, 3]]}
+
+    with pytest.raises(
+        ConfigError, match=r"returned as 'history' must be numbers, text or bytes, got list: setting an"
+    ):
+        run(trial(Lists()))
 
     @dataclass(frozen=True, kw_only=True)
     class Classes(Fit):

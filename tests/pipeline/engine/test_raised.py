@@ -45,6 +45,18 @@ def test_the_frames_are_those_of_ones_own_code_and_the_last():
     assert "__init__.py" in told.traceback
 
 
+def test_a_loop_that_is_out_of_batches_is_told_by_its_own_frames_though_a_generator_raised_another_error():
+    def generator():
+        batches = iter([])
+        yield next(batches)
+
+    told = raised(lambda: list(generator()))
+
+    assert told.error == "StopIteration"
+    assert "yield next(batches)" in told.frames
+    assert isinstance(told.exception, RuntimeError)
+
+
 def test_the_same_error_at_the_same_place_has_the_same_place_whatever_it_says():
     first, second = (raised(lambda seed=seed: raises(ValueError(f"seed {seed}"))) for seed in (1, 2))
     other = raised(lambda: raises(ValueError("seed 1")))
