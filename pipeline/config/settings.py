@@ -15,6 +15,9 @@ from tasks.trial import Trial
 _SHORT = {"learning_rate": "lr", "batch_size": "batch", "regularization": "reg"}
 """Short forms of keys, used in names only."""
 
+_LONGEST = 80
+"""The most characters of a value in a name, which is printed many times; the config holds the whole value."""
+
 
 def used_values(trial: Trial) -> dict[str, Any]:
     """Return the values that a trial uses, flat, by their config keys; a row's name is under the name of its group.
@@ -187,7 +190,16 @@ def _name(used: Mapping[str, Any], varied: Collection[str]) -> str:
     for key in varied:
         if key == lead or key not in used:
             continue
-        text = text_of(key, used[key])
+        text = _in_a_line(text_of(key, used[key]))
         # A row's name needs no key.
         parts.append(text if key in TABLES else f"{_SHORT.get(key, key.rpartition('.')[2])}={text}")
     return " ".join(parts)
+
+
+def _in_a_line(text: str) -> str:
+    """Return the text of a value as part of a name: in one line, and a long one cut, with a digest to tell it by."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    if len(line) <= _LONGEST:
+        return line
+    digest = hashlib.sha256(line.encode(errors="backslashreplace")).hexdigest()[:6]
+    return f"{line[: _LONGEST // 2]}...{line[-_LONGEST // 4 :]} ({digest})"

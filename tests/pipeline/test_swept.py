@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.config.schema import parse
-from pipeline.config.settings import swept_values, trial_names, used_values
+from pipeline.config.settings import setting_names, swept_values, trial_names, used_values
 
 
 def trials(*values):
@@ -38,6 +38,18 @@ def test_a_lone_trial_is_named_by_its_overrides():
     overrides = ("steps=10", "~loss", "dataset=cifar10", "tracking.uri=x", "experiment=notes/strategies")
 
     assert trial_names(trials({"steps": 10}), [overrides]) == ["gradient steps=10 notes/strategies cifar10"]
+
+
+def test_a_text_is_one_line_of_a_name_and_a_long_one_is_cut_and_told_from_others_that_are_cut_alike():
+    texts = ["two\nlines", "ü " + "long " * 99 + "a" + " end" * 9, "ü " + "long " * 99 + "b" + " end" * 9]
+
+    short, one, other = setting_names([{"task": "ask", "task.prompt": text} for text in texts], [])
+
+    assert short == r"ask prompt=two\nlines"
+    assert one.startswith("ask prompt=ü long long ")
+    assert one.rpartition(" (")[0] == other.rpartition(" (")[0]
+    assert one != other
+    assert max(map(len, (one, other))) < 100
 
 
 def test_a_key_of_the_group_trial_is_swept_and_named_by_its_key():
