@@ -89,10 +89,10 @@ class Sweep:
     ``dry_run`` only prints the plan, ``resume`` finishes the last sweep with the same trials and name, ``fail_fast``
     stops at the first failed trial. For more than ``job_folders`` jobs, one file replaces Hydra's files of each.
 
-    ``metric`` ranks the trials (null: accuracy, of validation if there is a validation set, else of training); ``mode``
-    says whether its max or min is best (null: min for a loss, an error or a number of examples or evaluations, else
-    max). Trials that differ only in the keys ``over`` are repeats of one setting; ``repeats`` is how often every trial
-    is run, with consecutive seeds.
+    ``metric`` ranks the trials (null: accuracy, of training if the data set has examples for that and none for
+    validation, else of validation); ``mode`` says whether its max or min is best (null: min for a loss, an error or a
+    number of examples or evaluations, else max). Trials that differ only in the keys ``over`` are repeats of one
+    setting; ``repeats`` is how often every trial is run, with consecutive seeds.
     """
 
     name: str | None = None

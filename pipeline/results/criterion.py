@@ -38,8 +38,12 @@ class Criterion:
 
     @classmethod
     def of(cls, sweep: Sweep, dataset: Dataset, objectives: tuple[tuple[str, str], ...] = ()) -> Criterion:
-        """Return the criterion of a sweep; by default the accuracy, of validation if there is a validation set."""
-        metric = sweep.metric or ("val/accuracy" if len(dataset.validation) else "train/accuracy")
+        """Return the criterion of a sweep; by default the accuracy, of training if only that has examples.
+
+        A task that brings its own data (``dataset=none``) is taken to have a validation set.
+        """
+        unvalidated = len(dataset.train) and not len(dataset.validation)
+        metric = sweep.metric or ("train/accuracy" if unvalidated else "val/accuracy")
         return cls(metric=metric, mode=sweep.mode or mode_of(metric), over=sweep.over, objectives=objectives)
 
     @classmethod

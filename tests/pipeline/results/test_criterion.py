@@ -7,6 +7,7 @@ import pytest
 from pipeline.config.schema import Sweep, parse
 from pipeline.results.criterion import OBJECTIVES, Criterion, check_metric
 from tasks.datasets.dataset import make_dataset
+from tasks.datasets.nothing import Nothing
 from tasks.errors import ConfigError
 from tasks.strategies import STRATEGIES
 from tasks.studies.registry import TASKS
@@ -23,6 +24,7 @@ def unvalidated(tiny):
 def test_accuracy_ranks_where_nothing_is_said(tiny, unvalidated):
     assert Criterion.of(Sweep(), tiny) == Criterion(metric="val/accuracy", mode="max")
     assert Criterion.of(Sweep(), unvalidated).metric == "train/accuracy"
+    assert Criterion.of(Sweep(), Nothing().load()).metric == "val/accuracy"  # of the data that a task brings
 
 
 def test_what_repeats_vary_and_what_is_searched_for_is_as_the_sweep_says(tiny):
