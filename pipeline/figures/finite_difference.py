@@ -9,8 +9,7 @@ from pipeline.figures.style import BLUE, INK, QUIET, VERMILION, blank, captioned
 from pipeline.figures.trials import caption_of_trial
 from pipeline.plan.plan import PlannedTrial
 from tasks.events import Result
-from tasks.studies.finite_difference import PRECISIONS
-from tasks.weight_space.gradients import SCHEMES
+from tasks.studies.finite_difference import PRECISIONS, SCHEMES
 
 _COLOURS = {"forward": BLUE, "centred": VERMILION}
 _COLLAPSED = 0.1  # above it no digit of the derivative is right

@@ -25,7 +25,6 @@ from tasks.rows import row_name
 from tasks.studies.error_curves import best_h, truncation_slope
 from tasks.studies.step_size import powers_of_ten
 from tasks.studies.study import Study
-from tasks.weight_space.gradients import SCHEMES
 from tasks.weight_space.points import (
     chosen_examples,
     gaussian,
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from tasks.trial import Trial
 
 PRECISIONS = ("float32", "float64")
+SCHEMES = ("forward", "centred")
 
 # The largest h at which the first term of the Taylor series dominates, in units in which h moves the scores of a
 # linear model by about h.

@@ -64,3 +64,20 @@ def local_search(trial, dataset):
             best, weights = loss, weights + step_taken
         history.append(best)
     return weights, history
+
+
+def numerical_gradient(objective, point, *, h=1e-5, coordinates=None):
+    """Return the centred difference of ``objective`` along every coordinate of ``point``: the notes' loop.
+
+    ``coordinates`` are the indices to differentiate by, None for all; the others' slopes are NaN. The point is changed
+    in place, one coordinate at a time, and each is restored exactly.
+    """
+    gradient = np.full(point.shape, np.nan)
+    for index in np.ndindex(point.shape) if coordinates is None else coordinates:
+        value = point[index]
+        point[index] = value + h
+        ahead = objective(point)
+        point[index] = value - h
+        gradient[index] = (ahead - objective(point)) / (2 * h)
+        point[index] = value
+    return gradient

@@ -15,7 +15,6 @@ from tasks.regularizers import REGULARIZERS
 from tasks.studies.compared_gradients import Compared, relative_error, verdict
 from tasks.studies.gradient_check import GradientCheck
 from tasks.trial import Trial
-from tasks.weight_space.gradients import numerical_gradient
 from tasks.weight_space.slopes import Slopes
 from tests.tasks import plain
 from tests.tasks.checks import checked
@@ -198,7 +197,9 @@ def test_the_numerical_gradient_is_the_plain_loop(small_dataset):
     weights = 1e-3 * plain.normal(0, "initial weights", shape=(5, 38)).astype(np.float64)
     trial = Trial(task=GradientCheck(), regularization=0.1)
     coordinates = [(0, 0), (3, 17), (4, 37)]
-    gradient = numerical_gradient(lambda w: plain.mean_loss(trial, small_dataset, w), weights, coordinates=coordinates)
+    gradient = plain.numerical_gradient(
+        lambda w: plain.mean_loss(trial, small_dataset, w), weights, coordinates=coordinates
+    )
     for index in coordinates:
         assert result.arrays["numerical"][index] == pytest.approx(gradient[index], rel=1e-5, abs=1e-7)
 

@@ -14,7 +14,6 @@ from tasks.regularizers import REGULARIZERS
 from tasks.studies.compared_gradients import layers_of
 from tasks.studies.gradient_check import GradientCheck
 from tasks.trial import Trial
-from tasks.weight_space.gradients import numerical_gradient
 from tasks.weight_space.points import chosen_examples
 from tests.tasks import plain
 from tests.tasks.checks import checked
@@ -76,7 +75,7 @@ def test_the_numerical_gradient_of_a_network_is_the_plain_loop(image_dataset):
         data = loss.losses(forward(matrices, x).T, y).mean()
         return data + 0.1 * sum(trial.regularizer.penalty(matrix).sum() for matrix in matrices)
 
-    gradient = numerical_gradient(objective, point, h=1e-5)
+    gradient = plain.numerical_gradient(objective, point, h=1e-5)
     # then the check takes the same differences, by single moves and, for the last layer, in score space
     np.testing.assert_allclose(result.arrays["numerical"], gradient, rtol=1e-5, atol=1e-7)
 
@@ -89,7 +88,7 @@ def test_the_numerical_gradient_by_the_data_of_a_network_is_the_plain_loop(image
     matrices = problem.matrices(problem.initial_weights([1.0])[0])
     chosen = chosen_examples(problem, 3).index
     x, y = plain.features(image_dataset, image_dataset.train)[chosen], image_dataset.train.labels[chosen]
-    gradient = numerical_gradient(lambda x: float(loss.losses(forward(matrices, x).T, y).sum()), x, h=1e-4)
+    gradient = plain.numerical_gradient(lambda x: float(loss.losses(forward(matrices, x).T, y).sum()), x, h=1e-4)
     assert result.arrays["numerical"].shape == (3, 128)
     np.testing.assert_allclose(result.arrays["numerical"], gradient[:, :-1], rtol=1e-5, atol=1e-7)
 

@@ -1,51 +1,9 @@
 import numpy as np
 import pytest
 
-from tasks.errors import ConfigError
 from tasks.losses import LOSSES
 from tasks.score_space.gradient import loss_changes
-from tasks.weight_space.gradients import numerical_gradient
-
-
-def cubic(x):
-    return float((x**3).sum())
-
-
-def test_centred_is_more_accurate_than_forward():
-    x = np.array([1.0, 2.0])
-    exact = 3 * x**2
-    forward = np.abs(numerical_gradient(cubic, x, h=1e-4, scheme="forward") - exact).max()
-    centred = np.abs(numerical_gradient(cubic, x, h=1e-4) - exact).max()
-    assert forward == pytest.approx(3 * 2 * 1e-4, rel=1e-2)  # h f'' / 2 at x = 2
-    assert centred < 1e-7
-
-
-@pytest.mark.parametrize("scheme", ["forward", "centred"])
-def test_the_point_is_restored_exactly_even_if_the_objective_raises(scheme):
-    x = np.array([0.1, 0.2, 0.3])
-    before = x.tobytes()
-    numerical_gradient(cubic, x, scheme=scheme)
-    assert x.tobytes() == before
-    calls = iter(range(100))
-
-    def fails(_):
-        if next(calls) == 2:
-            raise RuntimeError
-        return 0.0
-
-    with pytest.raises(RuntimeError):
-        numerical_gradient(fails, x, scheme=scheme)
-    assert x.tobytes() == before
-
-
-def test_a_sample_of_coordinates():
-    gradient = numerical_gradient(cubic, np.array([[1.0, 2.0], [3.0, 4.0]]), coordinates=[(0, 1), (1, 0)])
-    np.testing.assert_allclose(gradient, [[np.nan, 12], [27, np.nan]], rtol=1e-6)
-
-
-def test_unknown_scheme_is_refused():
-    with pytest.raises(ConfigError, match=r"scheme must be one of centred, forward, got 'central'"):
-        numerical_gradient(cubic, np.zeros(1), scheme="central")
+from tests.tasks.plain import numerical_gradient
 
 
 @pytest.mark.parametrize("h", [1e-5, 1e-3])

@@ -14,7 +14,7 @@ from tasks.models.layers import (
     Tanh,
     Unflattening,
 )
-from tasks.weight_space.gradients import numerical_gradient
+from tests.tasks import plain
 
 RNG = np.random.default_rng(3)
 
@@ -61,7 +61,7 @@ def test_gradients_are_those_of_differences(name):
     gradients = [to_inputs(slope), *to_weights(slope)]
     assert len(gradients) == 1 + layer.matrices
     for array, gradient in zip([inputs, *weights], gradients, strict=True):
-        differences = numerical_gradient(loss, array, h=1e-4)
+        differences = plain.numerical_gradient(loss, array, h=1e-4)
         np.testing.assert_allclose(over_trials(gradient, array), differences, rtol=1e-7, atol=1e-7)
 
 

@@ -10,8 +10,7 @@ from tasks.arrays.devices import HOST, as_numpy, device_put
 from tasks.arrays.products import panel_of_descent
 from tasks.models.convnet import ConvNet
 from tasks.models.mlp import Mlp
-from tasks.weight_space.gradients import numerical_gradient
-from tests.tasks import kernels
+from tests.tasks import kernels, plain
 from tests.tasks.backends import OTHERS, distance, like_of
 
 NETWORKS = {
@@ -96,14 +95,14 @@ def test_the_gradient_is_that_of_differences(name):
     rng = np.random.default_rng(1)
     some = [(k, int(i)) for k in range(2) for i in rng.choice(points.shape[1], size=60, replace=False)]
     chosen = tuple(np.array(some).T)
-    differences = numerical_gradient(loss, points, h=1e-6, coordinates=some)
+    differences = plain.numerical_gradient(loss, points, h=1e-6, coordinates=some)
     np.testing.assert_allclose(gradient[chosen], differences[chosen], rtol=1e-5, atol=1e-7)
     # and by the data, where the difference is that of all trials
     by_data = group.data_gradient(rows, features, slope)
     assert by_data.shape == (2, 3, features.shape[1] - 1)
     pixels = [(n, int(i)) for n in range(3) for i in rng.choice(features.shape[1] - 1, size=20, replace=False)]
     chosen = tuple(np.array(pixels).T)
-    differences = numerical_gradient(loss, features, h=1e-6, coordinates=pixels)
+    differences = plain.numerical_gradient(loss, features, h=1e-6, coordinates=pixels)
     np.testing.assert_allclose(by_data.sum(axis=0)[chosen], differences[chosen], rtol=1e-5, atol=1e-7)
 
 
