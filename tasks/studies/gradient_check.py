@@ -74,6 +74,22 @@ class GradientCheck(Study):
         unused = Study.unused(self, trial)
         return unused if self.variable == "weights" else unused | {"regularizer", "regularization"}
 
+    def study(self, trial: Trial, dataset: Dataset, *, threads: int, like: Array) -> Iterator[Event]:
+        """Compare both gradients and yield the verdict.
+
+        The arrays of a single layer have its shape, ``(C, D)`` for weights or ``(N, D)`` for data. Those of several
+        layers are flattened and concatenated, with the rows and columns of each layer in ``coordinates/LAYER``
+        ``(M, 2)``. ``worst`` ``(W, 2)`` are the places of the largest errors, ``worst_layer`` ``(W,)`` the numbers of
+        their layers.
+        """
+        # The gradient under test is computed on the device, the numerical one on the host.
+        checked, plain = (
+            Problem.of([trial], dataset, like=in_precision(where, "float64"), threads=threads) for where in (like, HOST)
+        )
+        compare = self._compare_weights if self.variable == "weights" else self._compare_data
+        h = self.h or self._step(trial, plain.dataset)  # a worker's own data set is on its device
+        yield verdict(h, compare(checked, plain, h))
+
     def _step(self, trial: Trial, dataset: Dataset) -> float:
         """Return the default step, on data of the host."""
         images, scale = dataset.train.images, dataset.scale
@@ -88,87 +104,61 @@ class GradientCheck(Study):
         largest = np.maximum(dataset.mean - images.min(axis=0), images.max(axis=0) - dataset.mean)
         return _SCORE_STEP / max(1.0, float((largest * (1 if scale is None else scale)).max()))
 
-    def study(self, trial: Trial, dataset: Dataset, *, threads: int, like: Array) -> Iterator[Event]:
-        """Compare both gradients and yield the verdict.
+    def _compare_weights(self, checked: Problem, plain: Problem, h: float) -> Mapping[str, Compared]:
+        """Compare the gradients of the whole loss (data and regularization) by the weights, layer by layer."""
+        point, batch = self._point_and_batch(plain)
+        analytic = checked.matrices(host(gradient_at(checked, *self._point_and_batch(checked)))[0])
+        *hidden, last = plain.shapes
+        # Networks on raw pixels have scores of tens or hundreds, whose rounding matters; so may a linear model.
+        rounded = hidden or self._is_above_usual_scale
+        resolution = plain_slopes.resolution(plain, point[0], batch, h=h).mean() if rounded else 0.0
+        compared, first = {}, 0
+        for number, name in enumerate(hidden):
+            size, columns = analytic[number].size, plain.shapes[name][1]
+            chosen = self._drawn(plain, size, number)
+            slopes = plain_slopes.by_weights(plain, point[0], batch, first + chosen, h=h)
+            places = np.stack(np.divmod(chosen, columns))
+            compared[name] = Compared.of(analytic[number].ravel()[chosen], slopes, places, resolution=resolution)
+            first += size
+        slopes, places = score_space.by_last_layer(plain, point[0], batch, h=h), np.indices(analytic[-1].shape)
+        return compared | {last: Compared.of(analytic[-1], slopes, places, resolution=resolution)}
 
-        The arrays of a single layer have its shape, ``(C, D)`` for weights or ``(N, D)`` for data. Those of several
-        layers are flattened and concatenated, with the rows and columns of each layer in ``coordinates/LAYER``
-        ``(M, 2)``. ``worst`` ``(W, 2)`` are the places of the largest errors, ``worst_layer`` ``(W,)`` the numbers of
-        their layers.
-        """
-        # The gradient under test is computed on the device, the numerical one on the host.
-        checked, plain = (
-            Problem.of([trial], dataset, like=in_precision(where, "float64"), threads=threads) for where in (like, HOST)
-        )
-        compare = _compare_weights if self.variable == "weights" else _compare_data
-        h = self.h or self._step(trial, plain.dataset)  # a worker's own data set is on its device
-        yield verdict(h, compare(checked, plain, h))
+    def _compare_data(self, checked: Problem, plain: Problem, h: float) -> Mapping[str, Compared]:
+        """Compare the gradients of each example's loss by its pixels."""
+        point, batch = self._point_and_batch(plain)
+        analytic = _data_gradient(checked, *self._point_and_batch(checked))  # (N, D)
+        linear = isinstance(plain.model, ScoreLinear)
+        rounded = not linear or self._is_above_usual_scale
+        resolution = plain_slopes.resolution(plain, point[0], batch, h=h)[:, None] if rounded else 0.0
+        if linear:
+            slopes = score_space.by_data(plain, point[0], batch, h=h)
+            return {"data": Compared.of(analytic, slopes, np.indices(analytic.shape), resolution=resolution)}
+        chosen = np.stack([self._drawn(plain, analytic.shape[1], n) for n in range(len(batch))])
+        slopes = plain_slopes.by_data(plain, point[0], batch, chosen, h=h)
+        examples = np.broadcast_to(np.arange(len(batch))[:, None], chosen.shape)
+        analytic, places = np.take_along_axis(analytic, chosen, axis=1), np.stack([examples, chosen])
+        return {"data": Compared.of(analytic, slopes, places, resolution=resolution)}
 
+    def _point_and_batch(self, problem: Problem) -> tuple[Array, Batch]:
+        """Return the weights ``(1, P)`` and the examples at which the gradients are compared."""
+        scale = problem.model.initial_scale(_SCALE) if self.scale is None else self.scale
+        return problem.initial_weights([scale]), chosen_examples(problem, self.examples)
 
-def _compare_weights(checked: Problem, plain: Problem, h: float) -> Mapping[str, Compared]:
-    """Compare the gradients of the whole loss (data and regularization) by the weights, layer by layer."""
-    point, batch = _point_and_batch(plain)
-    analytic = checked.matrices(host(gradient_at(checked, *_point_and_batch(checked)))[0])
-    *hidden, last = plain.shapes
-    # Networks on raw pixels have scores of tens or hundreds, whose rounding matters; so may a linear model.
-    rounded = hidden or _above_usual_scale(plain)
-    resolution = plain_slopes.resolution(plain, point[0], batch, h=h).mean() if rounded else 0.0
-    compared, first = {}, 0
-    for number, name in enumerate(hidden):
-        size, columns = analytic[number].size, plain.shapes[name][1]
-        chosen = _drawn(plain, size, number)
-        slopes = plain_slopes.by_weights(plain, point[0], batch, first + chosen, h=h)
-        places = np.stack(np.divmod(chosen, columns))
-        compared[name] = Compared.of(analytic[number].ravel()[chosen], slopes, places, resolution=resolution)
-        first += size
-    slopes = score_space.by_last_layer(plain, point[0], batch, h=h)
-    return compared | {last: Compared.of(analytic[-1], slopes, np.indices(analytic[-1].shape), resolution=resolution)}
+    @property
+    def _is_above_usual_scale(self) -> bool:
+        """Whether the weights are so large that a linear model's scores are, too."""
+        return (self.scale or 0) > _SCALE
 
-
-def _compare_data(checked: Problem, plain: Problem, h: float) -> Mapping[str, Compared]:
-    """Compare the gradients of each example's loss by its pixels."""
-    (point, batch), analytic = _point_and_batch(plain), _data_gradient(checked)  # (N, D)
-    linear = isinstance(plain.model, ScoreLinear)
-    rounded = not linear or _above_usual_scale(plain)
-    resolution = plain_slopes.resolution(plain, point[0], batch, h=h)[:, None] if rounded else 0.0
-    if linear:
-        slopes = score_space.by_data(plain, point[0], batch, h=h)
-        return {"data": Compared.of(analytic, slopes, np.indices(analytic.shape), resolution=resolution)}
-    chosen = np.stack([_drawn(plain, analytic.shape[1], n) for n in range(len(batch))])
-    slopes = plain_slopes.by_data(plain, point[0], batch, chosen, h=h)
-    examples = np.broadcast_to(np.arange(len(batch))[:, None], chosen.shape)
-    analytic, places = np.take_along_axis(analytic, chosen, axis=1), np.stack([examples, chosen])
-    return {"data": Compared.of(analytic, slopes, places, resolution=resolution)}
-
-
-def _above_usual_scale(problem: Problem) -> bool:
-    """Return whether the weights are so large that a linear model's scores are, too."""
-    check = problem.trials[0].task
-    assert isinstance(check, GradientCheck)
-    return (check.scale or 0) > _SCALE
+    def _drawn(self, problem: Problem, count: int, number: int) -> np.ndarray:
+        """Return which of the ``count`` coordinates of a layer or an example, by its number, to check, ascending."""
+        if self.coordinates is None or self.coordinates >= count:
+            return np.arange(count)
+        chosen = stream(problem.trials[0].seed, "coordinates", number)
+        return np.sort(chosen.choice(count, size=self.coordinates, replace=False))
 
 
-def _drawn(problem: Problem, count: int, *index: int) -> np.ndarray:
-    """Return the coordinates to check, of ``count``, in ascending order: all, or as many as the task says."""
-    check = problem.trials[0].task
-    assert isinstance(check, GradientCheck)
-    if check.coordinates is None or check.coordinates >= count:
-        return np.arange(count)
-    chosen = stream(problem.trials[0].seed, "coordinates", *index)
-    return np.sort(chosen.choice(count, size=check.coordinates, replace=False))
-
-
-def _point_and_batch(problem: Problem) -> tuple[Array, Batch]:
-    """Return the weights ``(1, P)`` and the examples at which the gradients are compared."""
-    check = problem.trials[0].task
-    assert isinstance(check, GradientCheck)
-    scale = problem.model.initial_scale(_SCALE) if check.scale is None else check.scale
-    return problem.initial_weights([scale]), chosen_examples(problem, check.examples)
-
-
-def _data_gradient(problem: Problem) -> np.ndarray:
+def _data_gradient(problem: Problem, weights: Array, batch: Batch) -> np.ndarray:
     """Return the analytic gradient of each example's loss by its features, without the bias, ``(N, D)``."""
-    weights, batch = _point_and_batch(problem)
     arrangement, loss = problem.arrange(batch), problem.trials[0].loss
     rows = arrangement.rows(weights)
 
