@@ -84,7 +84,8 @@ class Lbfgs:
 
         In double precision scipy has pairs, bounds, and copies of the point and its gradient.
         """
-        return (2 * (2 * _lbfgs_of(trial).history + _SCIPY) + 6 + sizes.gradients) * sizes.weights
+        del trial
+        return (2 * (2 * self.history + _SCIPY) + 6 + sizes.gradients) * sizes.weights
 
     def work(self, trials: Sequence[Trial], examples: int) -> Work:
         """Return the work of evaluations, which trials do not share, and which are repeated: see `advance`."""
@@ -114,11 +115,6 @@ class Lbfgs:
         return dict(state) | {"weights": weights}, {name: measured[..., m] for m, name in enumerate(MEASURES)}
 
 
-def _lbfgs_of(trial: Trial) -> Lbfgs:
-    assert isinstance(trial.strategy, Lbfgs)
-    return trial.strategy
-
-
 def _follow(problem: Problem, weights: Array, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
     """Return one trial's best weights ``(1, P)`` and its measures after step ``start``, ``(stop - start, 3)``.
 
@@ -126,7 +122,8 @@ def _follow(problem: Problem, weights: Array, start: int, stop: int) -> tuple[np
     """
     from scipy.optimize import minimize  # noqa: PLC0415  # half a second, for L-BFGS only
 
-    batch = problem.minibatches.at(0)
+    strategy, batch = problem.trials[0].strategy, problem.minibatches.at(0)
+    assert isinstance(strategy, Lbfgs)
     evaluations: list[tuple[float, ...]] = []
     best = (np.inf, host(weights))
 
@@ -143,7 +140,7 @@ def _follow(problem: Problem, weights: Array, start: int, stop: int) -> tuple[np
         return loss, host(gradient).ravel()
 
     options = {
-        "maxcor": _lbfgs_of(problem.trials[0]).history,
+        "maxcor": strategy.history,
         "maxfun": stop + 1,
         "maxiter": stop + 1,
         "ftol": 0,
