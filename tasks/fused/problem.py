@@ -59,7 +59,7 @@ class Problem:
         )
 
     def of_trials(self, keep: Sequence[int]) -> Problem:
-        """Return the problem of some of its trials: their bits stay the same."""
+        """Return the problem of some of its trials, or of several copies of one: their bits stay the same."""
         trials = [self.trials[k] for k in keep]
         return Problem.of(trials, self.dataset, like=self.like, threads=self.threads)
 

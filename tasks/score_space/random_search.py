@@ -142,11 +142,11 @@ def _accuracy_of(problem: Problem, blocks: Sequence[_Improvements]) -> np.ndarra
 
     No more are scored at once than a block has candidates: the first steps of many trials give more improvements.
     """
-    owners = [problem.trials[k] for block in blocks for k in np.nonzero(block.improved)[0]]
+    owners = [k for block in blocks for k in np.nonzero(block.improved)[0].tolist()]
     weights = array_namespace(problem.like).concat([block.weights for block in blocks], axis=0)
     accuracies = [np.empty(0)]
     for part in pieces(len(owners), block_sizes(problem.like).candidates):
-        few = Problem.of(owners[part], problem.dataset, like=problem.like, threads=problem.threads)
+        few = problem.of_trials(owners[part])
         accuracies.append(host(few.losses_and_accuracy(weights[part, ...], problem.minibatches.at(0))[1]))
     return np.concatenate(accuracies)
 

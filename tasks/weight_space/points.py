@@ -82,7 +82,7 @@ def objective_values(problem: Problem, points: Array, batch: Batch) -> tuple[Arr
 
     The objective is evaluated plainly in the problem's precision, with the points as trials.
     """
-    xp, here = array_namespace(points), _at(problem, points)
+    xp, here = array_namespace(points), problem.of_trials([0] * points.shape[0])
     scores_of = here.scores_of(points, batch)
 
     def sums(features: Array, labels: Array) -> Array:
@@ -96,7 +96,7 @@ def example_losses(problem: Problem, points: Array, batch: Batch) -> tuple[Array
 
     They are those of the first trial at points ``(M, P)``, as in `objective_values`; the largest score is by magnitude.
     """
-    xp, here = array_namespace(points), _at(problem, points)
+    xp, here = array_namespace(points), problem.of_trials([0] * points.shape[0])
     scores_of = here.scores_of(points, batch)
 
     def losses(features: Array, labels: Array) -> tuple[Array, Array]:
@@ -113,9 +113,3 @@ def points_at_once(problem: Problem, batch: Batch) -> int:
     of_example = problem.model.stored_activations(problem.dataset.image_shape, len(problem.dataset.classes))
     numbers = problem.size + min(len(batch), problem.block) * (of_example + len(problem.dataset.classes))
     return max(1, (_NUMBERS if is_numpy_array(problem.like) else block_sizes(problem.like).numbers) // numbers)
-
-
-def _at(problem: Problem, points: Array) -> Problem:
-    """Return the problem of copies of the first trial, one for each point."""
-    copies = problem.trials[:1] * points.shape[0]
-    return Problem.of(copies, problem.dataset, like=problem.like, threads=problem.threads)
