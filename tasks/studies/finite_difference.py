@@ -24,16 +24,8 @@ from tasks.regularizers import REGULARIZERS
 from tasks.rows import row_name
 from tasks.studies.error_curves import best_h, truncation_slope
 from tasks.studies.step_size import powers_of_ten
-from tasks.studies.study import Study
-from tasks.weight_space.points import (
-    chosen_examples,
-    gaussian,
-    gradient_at,
-    objective_values,
-    points_at_once,
-    require_examples,
-    require_scale,
-)
+from tasks.studies.study import Study, require_examples, require_scale
+from tasks.weight_space.points import chosen_examples, gaussian, gradient_at, objective_values, points_at_once
 
 if TYPE_CHECKING:
     from tasks.trial import Trial

@@ -19,9 +19,9 @@ from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 from tasks.score_space import slopes as score_space
 from tasks.studies.compared_gradients import Compared, verdict
-from tasks.studies.study import Study
+from tasks.studies.study import Study, require_examples
 from tasks.weight_space import slopes as plain_slopes
-from tasks.weight_space.points import chosen_examples, gradient_at, require_examples
+from tasks.weight_space.points import chosen_examples, gradient_at
 
 if TYPE_CHECKING:
     from tasks.trial import Trial

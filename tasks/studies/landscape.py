@@ -21,19 +21,11 @@ from tasks.fused.parallel import total
 from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 from tasks.score_space import landscape as score_space
-from tasks.studies.study import Study
+from tasks.studies.study import TRAINING_FIELDS, Study, require_examples, require_scale
 from tasks.studies.train import Train
 from tasks.weight_space.directions import Plane, drawn, plane_of_path, row_by_row
 from tasks.weight_space.grid import along_row, over_grid
-from tasks.weight_space.points import (
-    TRAINING_FIELDS,
-    chosen_examples,
-    gaussian,
-    objective_values,
-    points_at_once,
-    require_examples,
-    require_scale,
-)
+from tasks.weight_space.points import chosen_examples, gaussian, objective_values, points_at_once
 
 if TYPE_CHECKING:
     from tasks.trial import Trial

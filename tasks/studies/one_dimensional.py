@@ -16,8 +16,7 @@ from tasks.losses import LOSSES, PiecewiseLinear
 from tasks.models import MODELS
 from tasks.models.model import ScoreLinear
 from tasks.rows import row_name
-from tasks.studies.study import Study
-from tasks.weight_space.points import TRAINING_FIELDS
+from tasks.studies.study import TRAINING_FIELDS, Study
 
 if TYPE_CHECKING:
     from tasks.trial import Trial

@@ -18,16 +18,8 @@ from tasks.fused.batches import Batch
 from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 from tasks.score_space import step_size as score_space
-from tasks.studies.study import Study
-from tasks.weight_space.points import (
-    chosen_examples,
-    gaussian,
-    gradient_at,
-    objective_values,
-    points_at_once,
-    require_examples,
-    require_scale,
-)
+from tasks.studies.study import Study, require_examples, require_scale
+from tasks.weight_space.points import chosen_examples, gaussian, gradient_at, objective_values, points_at_once
 
 if TYPE_CHECKING:
     from tasks.trial import Trial

@@ -11,11 +11,26 @@ import numpy as np
 from tasks.arrays.array import Array
 from tasks.arrays.devices import HOST
 from tasks.datasets.dataset import Dataset
+from tasks.errors import require
 from tasks.events import Checkpoint, Event
-from tasks.weight_space.points import TRAINING_FIELDS, check_examples
 
 if TYPE_CHECKING:
     from tasks.trial import Trial
+
+TRAINING_FIELDS = frozenset(
+    {
+        "strategy",
+        "optimizer",
+        "schedule",
+        "clip",
+        "learning_rate",
+        "batch_size",
+        "steps",
+        "record_every",
+        "evaluate_every",
+    }
+)
+"""The fields of a trial that only a training uses."""
 
 
 class Study(abc.ABC):
@@ -38,7 +53,9 @@ class Study(abc.ABC):
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Refuse more examples than there are, and images that the model cannot take."""
-        check_examples(self.examples, dataset)
+        available = len(dataset.train)
+        rule = f"must be at most the {available} training examples of {dataset.name}, or null for all of them"
+        require(self.examples is None or self.examples <= available, "task.examples", rule, self.examples)
         trial.model.check(dataset.image_shape)
 
     @final
@@ -67,3 +84,14 @@ class Study(abc.ABC):
     @abc.abstractmethod
     def study(self, trial: Trial, dataset: Dataset, *, threads: int, like: Array) -> Iterator[Event]:
         """Yield what there is to see: curves, and one result."""
+
+
+def require_examples(count: int | None) -> None:
+    """Raise a `ConfigError` for a number of examples below 1."""
+    require(count is None or count >= 1, "task.examples", "must be >= 1, or null for the full training set", count)
+
+
+def require_scale(parameter: str, scale: float | None, *, zero: bool = False) -> None:
+    """Raise a `ConfigError` for a scale below 0, or for 0 unless ``zero`` allows it."""
+    rule = f"must be {'>=' if zero else '>'} 0, or null for scores of about 1"
+    require(scale is None or scale > 0 or (zero and scale == 0), parameter, rule, scale)

@@ -8,47 +8,12 @@ from array_api_compat import array_namespace, is_numpy_array
 from tasks.arrays.array import Array
 from tasks.arrays.devices import block_sizes
 from tasks.arrays.random_streams import stream
-from tasks.datasets.dataset import Dataset
-from tasks.errors import require
 from tasks.fused.batches import Batch
 from tasks.fused.parallel import total
 from tasks.fused.problem import Problem
 
 # The numbers of points evaluated at once, with their activations: 64 MiB in float32, and a few copies of it.
 _NUMBERS = 2**24
-
-TRAINING_FIELDS = frozenset(
-    {
-        "strategy",
-        "optimizer",
-        "schedule",
-        "clip",
-        "learning_rate",
-        "batch_size",
-        "steps",
-        "record_every",
-        "evaluate_every",
-    }
-)
-"""The fields of a trial that only a training uses."""
-
-
-def require_examples(count: int | None) -> None:
-    """Raise a `ConfigError` for a number of examples below 1."""
-    require(count is None or count >= 1, "task.examples", "must be >= 1, or null for the full training set", count)
-
-
-def require_scale(parameter: str, scale: float | None, *, zero: bool = False) -> None:
-    """Raise a `ConfigError` for a scale below 0, or for 0 unless ``zero`` allows it."""
-    rule = f"must be {'>=' if zero else '>'} 0, or null for scores of about 1"
-    require(scale is None or scale > 0 or (zero and scale == 0), parameter, rule, scale)
-
-
-def check_examples(count: int | None, dataset: Dataset) -> None:
-    """Raise a `ConfigError` for more examples than the training set has."""
-    available = len(dataset.train)
-    rule = f"must be at most the {available} training examples of {dataset.name}, or null for all of them"
-    require(count is None or count <= available, "task.examples", rule, count)
 
 
 def chosen_examples(problem: Problem, count: int | None) -> Batch:
