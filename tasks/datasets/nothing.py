@@ -19,11 +19,6 @@ class Nothing:
     0
     """
 
-    @property
-    def validation(self) -> int:
-        """No example is held out."""
-        return 0
-
     def load(self, *, progress: ProgressCallback | None = None) -> Dataset:  # noqa: ARG002 - there is nothing to read
         """Return the data set."""
         empty = Split(images=np.empty((0, 0), dtype=np.uint8), labels=np.empty(0, dtype=np.int64))

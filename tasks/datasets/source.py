@@ -17,10 +17,6 @@ ProgressCallback = Callable[[int, int], None]
 class Source(Protocol):
     """A row of `DATASETS`: its fields say which dataset it is, `load` reads it."""
 
-    @property
-    def validation(self) -> int:
-        """How many training examples are held out for validation."""
-
     def load(self, *, progress: ProgressCallback | None = None) -> Dataset:
         """Read the dataset, the same one at every call; raise a `DataError` where that fails."""
 

@@ -134,7 +134,7 @@ def test_a_data_set_that_asks_the_process_to_exit_is_refused(site):
 
 
 def test_what_is_no_data_set_is_refused_by_its_type(site):
-    code = LOSS.replace("(Softmax)", "").replace("temperature: float = 2.0", "validation: int = 10")
+    code = LOSS.replace("(Softmax)", "").replace("temperature: float = 2.0", "size: int = 10")
     code += "\n    def load(self, *, progress=None):\n        return [1], [0]\n"
     site(code=code, rows="[descent_sweeps.datasets]\npair = warm_losses:Cooled\n")
     config = parse({"dataset": {"name": "pair"}})
