@@ -51,10 +51,6 @@ class PiecewiseLinear(Protocol):
     Along a line through weight space each term of a linear model is flat or linear: `task=one_dimensional` shows them.
     """
 
-    @property
-    def offset(self) -> Array:
-        """The number that is added to every difference of scores."""
-
     def terms(self, scores: Array, labels: Array) -> Array:
         """Return the terms ``(*trials, C, N)``, 0 for the correct class."""
 
