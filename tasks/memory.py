@@ -16,6 +16,7 @@ import numpy as np
 
 from tasks.arrays.devices import DEVICE_BLOCKS, BlockSizes
 from tasks.arrays.products import most_aligned
+from tasks.arrays.stacking import by_value
 from tasks.datasets.dataset import Dataset
 from tasks.fused.update_rules import empty_state
 from tasks.models.model import ScoreLinear
@@ -136,14 +137,13 @@ class Sizes:
 
 def widest_group(trials: Sequence[Trial], dataset: Dataset, *, available: int, blocks: BlockSizes, threads: int) -> int:
     """Return how many of these trials, which can be fused, fit in a group with ``available`` bytes, at least 1."""
-    first = trials[0]
-    if not uses_model(first):
+    if not uses_model(trials[0]):
         return 1
     splits = (dataset.train, dataset.validation, dataset.test)
     taken = sum(split.images.nbytes + split.labels.nbytes for split in splits)
     sizes = Sizes.of(trials, dataset, blocks=blocks, threads=threads)
-    fixed, with_seed = (_fixed_bytes(first, dataclasses.replace(sizes, seeds=seeds)) for seeds in (0, 1))
-    own, of_seed = first.strategy.bytes_per_trial(first, sizes), with_seed - fixed
+    fixed, with_seed = (_fixed_bytes(trials, dataclasses.replace(sizes, seeds=seeds)) for seeds in (0, 1))
+    own, of_seed = _bytes_per_trial(trials, sizes), with_seed - fixed
     left: int = int(_SHARE * available) - taken - fixed
     # Two lower bounds: each trial brings a seed of its own, or the group holds all seeds.
     return max(1, left // (own + of_seed), (left - sizes.seeds * of_seed) // own)
@@ -158,12 +158,23 @@ def bytes_of_group(trials: Sequence[Trial], dataset: Dataset, *, blocks: BlockSi
     if not (uses_model(first) and first.task.trains):
         return 0
     sizes = Sizes.of(trials, dataset, blocks=blocks, threads=threads)
-    return _fixed_bytes(first, sizes) + len(trials) * first.strategy.bytes_per_trial(first, sizes)
+    return _fixed_bytes(trials, sizes) + len(trials) * _bytes_per_trial(trials, sizes)
 
 
-def _fixed_bytes(trial: Trial, sizes: Sizes) -> int:
-    """Return the bytes that a group takes whatever the number of its trials: of the examples, and the strategy's."""
+def _bytes_per_trial(trials: Sequence[Trial], sizes: Sizes) -> int:
+    """Return the bytes that a trial adds, the most of any strategy in the group."""
+    return max(trial.strategy.bytes_per_trial(trial, sizes) for trial in _of_strategies(trials))
+
+
+def _fixed_bytes(trials: Sequence[Trial], sizes: Sizes) -> int:
+    """Return the bytes of a group whatever the number of its trials: of the examples, and the most of any strategy."""
     examples = max(sizes.seen, sizes.evaluated) * sizes.shared
     # The images of a minibatch are copied, all at once.
     copied = sizes.examples_a_step * sizes.images + _ORDER * sizes.train
-    return examples + copied * (sizes.examples_a_step < sizes.train) + trial.strategy.fixed_bytes(trial, sizes)
+    of_strategy = max(trial.strategy.fixed_bytes(trial, sizes) for trial in _of_strategies(trials))
+    return examples + copied * (sizes.examples_a_step < sizes.train) + of_strategy
+
+
+def _of_strategies(trials: Sequence[Trial]) -> list[Trial]:
+    """Return a trial of each strategy in a group: they may differ in a field, as the histories of L-BFGS."""
+    return [trials[run.start] for run, _ in by_value([trial.strategy for trial in trials])]

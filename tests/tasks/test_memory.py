@@ -8,10 +8,11 @@ from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS
 from tasks.datasets import DATASETS
 from tasks.datasets.dataset import Split, make_dataset
 from tasks.fused.batches import Minibatches
+from tasks.losses import Softmax
 from tasks.memory import Sizes, bytes_of_group, widest_group
 from tasks.models import MODELS, ConvNet, Mlp
 from tasks.optimizers import OPTIMIZERS, Adam
-from tasks.strategies import STRATEGIES, GradientDescent
+from tasks.strategies import STRATEGIES, GradientDescent, Lbfgs
 from tasks.studies.landscape import Landscape
 from tasks.studies.train import Train
 from tasks.trial import Trial
@@ -102,6 +103,18 @@ def test_trials_of_several_update_rules_each_take_the_state_of_all(clip):
         widest_group(some, dataset, available=2**28, blocks=HOST_BLOCKS, threads=1) for some in (group[1::2], group)
     )
     assert mixed < alike
+
+
+def test_the_longest_history_of_a_group_counts_wherever_it_stands():
+    dataset = DATASETS["synthetic"](examples=200, features=2000, validation=0).load()
+    group = [
+        Trial(task=Train(), strategy=Lbfgs(history=history), loss=Softmax(), batch_size=None, steps=120)
+        for history in (1, 100)
+    ]
+    peak(group[:1], dataset)
+    bytes_said = bytes_of_group(group, dataset, blocks=HOST_BLOCKS)
+    assert 0.5 * bytes_said < peak(group, dataset) < 1.05 * bytes_said
+    assert bytes_of_group(group[::-1], dataset, blocks=HOST_BLOCKS) == bytes_said
 
 
 @pytest.mark.parametrize("strategy", STEADY)
