@@ -47,27 +47,26 @@ def row_name(table: Mapping[str, type], row: object) -> str:
     return next((name for name, kind in table.items() if kind is type(row)), type(row).__name__)
 
 
-def build(kind: type, values: Mapping[str, Any], *, parameter: str = "") -> Any:
-    """Build the dataclass ``kind`` from plain values, converting each to its field's type.
+def build(kind: type, values: Mapping[str, Any], *, parameter: str) -> Any:
+    """Build the dataclass ``kind`` from plain values, converting each to its field's type; errors name ``parameter``.
 
     >>> from tasks.losses import Svm
     >>> build(Svm, {"margin": 2}, parameter="loss")
     Svm(margin=2.0)
     """
-    prefix = f"{parameter}." if parameter else ""
     hints = hints_of(kind)
     names = field_names(kind)
     for key in values:
         if key not in names:
-            raise unknown_choice(f"a key of {parameter or kind.__name__}", key, names)
-    converted = {key: convert(value, hints[key], prefix + key) for key, value in values.items()}
+            raise unknown_choice(f"a key of {parameter}", key, names)
+    converted = {key: convert(value, hints[key], f"{parameter}.{key}") for key, value in values.items()}
     try:
         return kind(**converted)
     except SweepError:
         raise
     except (Exception, SystemExit) as error:  # a row of a package checks its values in its own way
         given = ", ".join(f"{name}={value!r}" for name, value in converted.items())
-        rule = f"{parameter or kind.__name__} must have values that {kind.__name__} accepts"
+        rule = f"{parameter} must have values that {kind.__name__} accepts"
         raise ConfigError(f"{rule}, got {given}: {type(error).__name__}: {error}") from error
 
 
