@@ -110,9 +110,8 @@ def _schedule(trial: Trial, _: Dataset) -> None:
 
 
 def _model(trial: Trial, dataset: Dataset) -> None:
-    """Rehearse the passes of a model: shapes, and the same bits alone and in a group."""
-    model, sample = _Rehearsed(trial.model), dataset.sample(_EXAMPLES)
-    given = dataset.image_shape, len(dataset.classes)
+    """Rehearse a model: what it says of its matrices and layers, and then its passes."""
+    model, given = _Rehearsed(trial.model), (dataset.image_shape, len(dataset.classes))
     shapes = model.call("shapes", *given)
     matrices = all(len(shape) == 2 for shape in shapes.values())
     model.holds(matrices, "shapes must return (rows, columns) of each matrix", shapes)
@@ -125,10 +124,19 @@ def _model(trial: Trial, dataset: Dataset) -> None:
         for layer in model.call("layers", dataset.image_shape):
             model.holds(layer["layer"] in LAYERS, f"layers must return layers of {', '.join(LAYERS)}", layer["layer"])
             model.holds(layer.get("weights") in {None, *shapes}, f"layers must name weights of {[*shapes]}", layer)
-    features = np.pad(dataset.features(sample.train), ((0, 0), (0, 1)), constant_values=1)
-    count, width = features.shape
     draws = [_drawn(_TRIALS, *shape) * np.asarray(spreads[name]) for name, shape in shapes.items()]
     points = np.concatenate([draw.reshape(_TRIALS, -1) for draw in draws], axis=1).astype(np.float32)
+    _passes(model, dataset, points, [*shapes.values()][-1][1])
+
+
+def _passes(model: _Rehearsed, dataset: Dataset, points: np.ndarray, last: int) -> None:
+    """Rehearse the passes of a model at points ``(K, P)``: shapes, and the same bits alone and in a group.
+
+    ``last`` is the number of columns of the last matrix.
+    """
+    given, train = (dataset.image_shape, len(dataset.classes)), dataset.sample(_EXAMPLES).train
+    features = np.pad(dataset.features(train), ((0, 0), (0, 1)), constant_values=1)
+    count, width = features.shape
 
     def arranged(points: np.ndarray) -> tuple[_Rehearsed, list[np.ndarray]]:
         made: Arrangement = model.call("arrange", len(points), *given, [count], like=HOST)
@@ -155,7 +163,7 @@ def _model(trial: Trial, dataset: Dataset) -> None:
         arrangement.agree("scores_and_parts must yield the gradient of scores_and_vjp", one, other)
     by_data = arrangement.call("data_gradient", rows, features, slope)
     arrangement.has("data_gradient", by_data, (_TRIALS, count, width - 1), "(trials, examples, features)")
-    inputs, last = arrangement.call("last_layer_inputs", rows, features), [*shapes.values()][-1][1]
+    inputs = arrangement.call("last_layer_inputs", rows, features)
     arrangement.has("last_layer_inputs", inputs, (_TRIALS, count, last), "(trials, examples, columns of the last)")
     alone, own = arranged(points[1:])
     equal = np.array_equal(alone.call("scores", own, features)[0], scores[1])

@@ -107,16 +107,8 @@ def tabular(
     classes, numbers = numbered(labels)
     rows = _rows(title, parts, kept, options)
     split = {part: Split(images=features[place], labels=numbers[place]) for part, place in rows.items()}
-    train, validation, test = split["train"], split.get("val"), split["test"]
-    if validation is None:
-        asked = VALIDATION if options.validation is None else options.validation
-        held = _amount(asked, len(train))
-        if held >= len(train):
-            rule = f"dataset.validation must be at least 0 and below the {len(train)} training examples"
-            raise ConfigError(f"{rule}, got {_given(asked, held)}")
-        train, validation = hold_out(train, held)
-    elif options.validation:
-        raise ConfigError(f"dataset.validation must be null for data that have their own, got {options.validation}")
+    train, validation = _with_validation(split["train"], split.get("val"), options)
+    test = split["test"]
     if options.missing in {"mean", "median"}:
         fill = _fill_values(title, list(columns), train.images, options.missing)
         train, validation, test = (_imputed(part, fill) for part in (train, validation, test))
@@ -129,6 +121,20 @@ def tabular(
         validation=validation if len(validation) else 0,
         scaling=options.scaling,
     )
+
+
+def _with_validation(train: Split, own: Split | None, options: Options) -> tuple[Split, Split]:
+    """Return the rows that are trained on, and those of validation: the data's ``own``, or some that are held out."""
+    if own is not None:
+        if options.validation:
+            raise ConfigError(f"dataset.validation must be null for data that have their own, got {options.validation}")
+        return train, own
+    asked = VALIDATION if options.validation is None else options.validation
+    held = _amount(asked, len(train))
+    if held >= len(train):
+        rule = f"dataset.validation must be at least 0 and below the {len(train)} training examples"
+        raise ConfigError(f"{rule}, got {_given(asked, held)}")
+    return hold_out(train, held)
 
 
 def listed(names: Sequence[str]) -> str:
