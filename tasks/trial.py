@@ -113,7 +113,7 @@ def check(trial: Trial, dataset: Dataset) -> None:
 
 
 def uses_model(trial: Trial) -> bool:
-    """Return whether a trial's task uses the trial's model: a `Single` has a model of its own."""
+    """Return whether a trial's task uses the trial's model: a `Single`, for one, has a model of its own."""
     return "model" not in trial.task.unused(trial)
 
 

@@ -79,7 +79,7 @@ def _flat(descent: Descent, number: Array, *, norms: bool) -> Sequence[Array]:
     return [*measures, *of_norms]
 
 
-def joined(trial: Trial) -> int:
+def copies_to_join(trial: Trial) -> int:
     """Return how many copies of a trial's weights are made while its matrices are joined: a network has several."""
     return 0 if isinstance(trial.model, ScoreLinear) else 1
 

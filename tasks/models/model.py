@@ -41,9 +41,9 @@ class Model(Protocol):
         """Return the shape ``(R, D)`` of every matrix by its name, in the order in which they are multiplied."""
 
     def spreads(self, image_shape: tuple[int, ...], classes: int) -> Mapping[str, np.ndarray]:
-        """Return the standard deviation of the initial draw of each matrix's columns, ``(1, D)``, 0 for the bias.
+        """Return the standard deviation of the initial draw of each matrix's columns, ``(1, D)``.
 
-        Every draw has mean 0: a gain that begins at 1 is 1 plus a parameter.
+        Every draw has mean 0, and a network's biases begin at 0: a gain that begins at 1 is 1 plus a parameter.
         """
 
     def initial_scale(self, usual: float) -> float:

@@ -120,7 +120,7 @@ class _Walk:
 
 
 def _walks(problem: Problem, state: State) -> list[_Walk]:
-    """Return the trials in walks so small that a block of examples stays in cache; on a device, in one walk.
+    """Return the trials in walks so small that their scores of a block of examples stay in cache; on a device, in one.
 
     They share one thread: arrays this small are computed faster than work is handed to another thread.
     """

@@ -9,7 +9,7 @@ from array_api_compat import array_namespace
 
 from tasks.arrays.array import Array
 from tasks.arrays.stacking import per_trial
-from tasks.fused.descent import Step, joined, squared_norm
+from tasks.fused.descent import Step, copies_to_join, squared_norm
 from tasks.fused.problem import Problem
 from tasks.fused.state import State
 from tasks.fused.update_rules import UpdateRules
@@ -47,7 +47,7 @@ class PlainDescent:
         An update takes the gradient, the new state, a bias-corrected copy of it, a quotient and its two operands.
         """
         del steps
-        products = (1 + sizes.gradients + joined(trial)) * sizes.weights + sizes.of_examples
+        products = (1 + sizes.gradients + copies_to_join(trial)) * sizes.weights + sizes.of_examples
         return 3 * sizes.states * sizes.weights + max(products, (2 * sizes.states + 2) * sizes.weights)
 
     @staticmethod

@@ -15,7 +15,7 @@ from tasks.fused.descent import (
     RowRange,
     Step,
     cache_sized_rows,
-    joined,
+    copies_to_join,
     per_row,
     squared_norm,
     step_at,
@@ -59,8 +59,8 @@ class RowDescent:
     @staticmethod
     def bytes_per_trial(trial: Trial, sizes: Sizes, *, steps: int) -> int:
         """Return the bytes of the states and rates, and the larger of those of the products and of the next state."""
-        products = (sizes.gradients + joined(trial)) * sizes.weights + sizes.of_examples
-        after = (sizes.states + joined(trial)) * sizes.weights
+        products = (sizes.gradients + copies_to_join(trial)) * sizes.weights + sizes.of_examples
+        after = (sizes.states + copies_to_join(trial)) * sizes.weights
         return 3 * sizes.states * sizes.weights + steps * sizes.rows + max(products, after)
 
     @staticmethod

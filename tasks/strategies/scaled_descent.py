@@ -19,7 +19,7 @@ from array_api_compat import array_namespace
 from tasks.arrays.array import Array
 from tasks.arrays.devices import device_put, host
 from tasks.arrays.replay import entry
-from tasks.fused.descent import RowRange, Step, cache_sized_rows, joined, per_row, squared_norm, sums_per_trial
+from tasks.fused.descent import RowRange, Step, cache_sized_rows, copies_to_join, per_row, squared_norm, sums_per_trial
 from tasks.fused.objective import Objective
 from tasks.fused.problem import Problem
 from tasks.fused.state import State
@@ -74,8 +74,8 @@ class ScaledDescent:
     def bytes_per_trial(trial: Trial, sizes: Sizes, *, steps: int) -> int:
         """Return the bytes of the states and rows, and the larger of those of the products and of the next state."""
         kept = 2 if isinstance(trial.model, ScoreLinear) else 1
-        products = (sizes.gradients + joined(trial)) * sizes.weights + sizes.of_examples
-        after = (kept + joined(trial)) * sizes.weights
+        products = (sizes.gradients + copies_to_join(trial)) * sizes.weights + sizes.of_examples
+        after = (kept + copies_to_join(trial)) * sizes.weights
         return (2 * kept + 1) * sizes.weights + len(_OfRows._fields) * steps * sizes.rows + max(products, after)
 
     @staticmethod

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tasks.trial import Trial
 
 STRETCH = 100
-"""The least number of steps of a call of `advance`, whose own cost then does not count."""
+"""What `stretch` is at least: in so many steps, what a call of `advance` itself costs does not count."""
 
 
 def in_score_space(problem: Problem) -> bool:

@@ -2,7 +2,8 @@
 
 Activations have the trial axis first and the examples last, ``(K, units, N)`` or ``(K, C, H, W, N)``: this is the
 shape of the losses' scores, and copies of image windows are contiguous. Activations that all trials share have a
-trial axis of length 1. Weights are rows of all trials, ``(K*R, D + 1)``; the bias is the last column.
+trial axis of length 1; the features, which the first layer takes, are ``(N, D)``. Weights are rows of all trials,
+``(K*R, D + 1)``; the bias is the last column.
 
 Backpropagation through a layer ``y = f(x, W)`` needs two products: given ``dL/dy``, the chain rule gives
 
