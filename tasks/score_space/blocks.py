@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from array_api_compat import is_numpy_array
 
-from tasks.arrays.devices import block_sizes, pieces
+from tasks.arrays.devices import pieces
 from tasks.fused.problem import Problem
 from tasks.models.model import ScoreLinear
 from tasks.weight_space.perturbations import Perturbations, perturbations
@@ -63,5 +63,5 @@ def _alignment(problem: Problem) -> int:
     assert isinstance(model, ScoreLinear)
     given, dtype = (dataset.image_shape, len(dataset.classes)), problem.like.dtype.name
     # The last block of examples may be so small that its products have other panels.
-    sizes = {part.stop - part.start for part in pieces(len(dataset.train), block_sizes(problem.like).examples)}
+    sizes = {part.stop - part.start for part in pieces(len(dataset.train), problem.block)}
     return math.lcm(*(model.alignment(*given, examples, dtype=dtype) for examples in sizes))

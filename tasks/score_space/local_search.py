@@ -125,7 +125,7 @@ def _walks(problem: Problem, state: State) -> list[_Walk]:
     They share one thread: arrays this small are computed faster than work is handed to another thread.
     """
     count = len(problem.dataset.train)
-    size = block_sizes(problem.like).examples if is_numpy_array(problem.like) else count
+    size = problem.block if is_numpy_array(problem.like) else count
     blocks = pieces(count, size)
     parts = problem.cache_sized_slices(len(problem.trials), len(problem.dataset.classes) * min(size, count))
     return [_Walk(problem, state, part, blocks) for part in parts]

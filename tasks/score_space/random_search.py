@@ -88,7 +88,7 @@ def _try_block(problem: Problem, scales: Array, numbers: range, unit: Perturbati
 
 def _parts(problem: Problem, candidates: int, batch: Batch) -> list[tuple[slice, Objective]]:
     """Return slices of every trial's candidates whose scores stay in cache, and the objective of each slice."""
-    scores = len(problem.trials) * len(problem.dataset.classes) * min(len(batch), block_sizes(problem.like).examples)
+    scores = len(problem.trials) * len(problem.dataset.classes) * min(len(batch), problem.block)
     parts = problem.cache_sized_slices(candidates, scores)
     owners = [[trial for trial in problem.trials for _ in range(part.start, part.stop)] for part in parts]
     return [(part, Objective.of(some, like=problem.like)) for part, some in zip(parts, owners, strict=True)]

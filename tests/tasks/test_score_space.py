@@ -31,8 +31,35 @@ class Unaware:
         return getattr(Linear(), name)
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class InBlocks(Linear):
+    """The linear model, with a block size of its own."""
+
+    def block(self, image_shape, classes):
+        return 30
+
+
 def events(trial, dataset):
     return list(trial.task.run([trial], dataset, threads=1))
+
+
+@pytest.mark.parametrize("strategy", ["random", "local"])
+def test_a_search_takes_the_blocks_of_its_model(small_dataset, strategy):
+    # given trials of a model with blocks so small that the examples are several
+    settings = {"strategy": STRATEGIES[strategy](), "learning_rate": RATES[strategy], "batch_size": None, "steps": 40}
+    in_blocks, whole = (
+        [Trial(task=Train(), model=model, seed=seed, **settings) for seed in range(3)]
+        for model in (InBlocks(), Linear())
+    )
+    assert len(small_dataset.train) > 2 * InBlocks().block((), 0)
+    results = [
+        [event for event in Train().run(group, small_dataset, threads=1) if isinstance(event, Result)]
+        for group in (in_blocks, whole, in_blocks[2:])
+    ]
+    # then they are searched as in one block, and bit for bit alone as fused
+    for one, other in zip(*results[:2], strict=True):
+        np.testing.assert_allclose(one.arrays["weights"], other.arrays["weights"], rtol=1e-4, atol=1e-8)
+    np.testing.assert_array_equal(results[0][2].arrays["weights"], results[2][0].arrays["weights"])
 
 
 def test_only_one_of_them_goes_through_score_space():
