@@ -1,4 +1,4 @@
-"""Slopes in score space: by the weights of the last layer, and by the pixels of a linear model."""
+"""Slopes in score space: by the weights of the last layer, and by pixels that scores are linear in."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def _regularization_changes(problem: Problem, weights: np.ndarray, h: float) -> 
 
 
 def by_data(problem: Problem, point: np.ndarray, batch: Batch, *, h: float) -> Slopes:
-    """Return the slopes ``(N, D)`` of each example's loss at a point ``(P,)``, by every pixel."""
+    """Return the slopes ``(N, D)`` of each example's loss at a point ``(P,)``, by pixels that scores are linear in."""
     loss, arrangement = problem.trials[0].loss, problem.arrange(batch)
-    rows, matrix = arrangement.rows(point[None, :]), problem.matrices(point)[0][:, :-1]
+    rows, matrix = arrangement.rows(point[None, :]), problem.matrices(point)[-1][:, :-1]
 
     def numerical(features: Array, labels: Array) -> Slopes:
         scores = arrangement.scores(rows, features)[0]  # (C, N)

@@ -127,7 +127,7 @@ class GradientCheck(Study):
         """Compare the gradients of each example's loss by its pixels."""
         point, batch = self._point_and_batch(plain)
         analytic = _data_gradient(checked, *self._point_and_batch(checked))  # (N, D)
-        linear = isinstance(plain.model, ScoreLinear)
+        linear = _is_linear_in_data(plain, point, batch)
         rounded = not linear or self._is_above_usual_scale
         resolution = plain_slopes.resolution(plain, point[0], batch, h=h)[:, None] if rounded else 0.0
         if linear:
@@ -155,6 +155,12 @@ class GradientCheck(Study):
             return np.arange(count)
         chosen = stream(problem.trials[0].seed, "coordinates", number)
         return np.sort(chosen.choice(count, size=self.coordinates, replace=False))
+
+
+def _is_linear_in_data(problem: Problem, weights: Array, batch: Batch) -> bool:
+    """Return whether scores are linear in the pixels, too: the features themselves are the inputs of the last layer."""
+    arrangement, features = problem.arrange(batch), problem.features(batch.blocks(problem.block)[0].images)
+    return np.array_equal(arrangement.last_layer_inputs(arrangement.rows(weights), features)[0], features)
 
 
 def _data_gradient(problem: Problem, weights: Array, batch: Batch) -> np.ndarray:

@@ -1,5 +1,5 @@
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -324,3 +324,36 @@ def test_bad_input(small_dataset):
         GradientCheck(examples=0)
     with pytest.raises(ConfigError, match=r"task\.examples must be at most the 2150 training examples"):
         GradientCheck(examples=2151).check(Trial(task=GradientCheck()), small_dataset)
+
+
+def squashed(features):
+    return np.concatenate([np.tanh(features[:, :-1] / 8), features[:, -1:]], axis=1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OfSquashedPixels(Linear):
+    """Scores that are linear in the weights, and not in the pixels."""
+
+    def arrange(self, *args, **options):
+        return ArrangementOfSquashed(linear=Linear().arrange(*args, **options))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ArrangementOfSquashed:
+    linear: Any
+
+    def __getattr__(self, name):
+        if name in {"scores", "scores_and_vjp", "last_layer_inputs"}:
+            return lambda rows, features: getattr(self.linear, name)(rows, squashed(features))
+        return getattr(self.linear, name)
+
+    def data_gradient(self, rows, features, slope):
+        return self.linear.data_gradient(rows, features, slope) * (1 - squashed(features)[:, :-1] ** 2) / 8
+
+
+@pytest.mark.parametrize("variable", ["weights", "data"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_scores_that_are_not_linear_in_the_pixels_pass(small_dataset, loss, variable):
+    task = GradientCheck(variable=variable)
+    result = checked(small_dataset, task=task, model=OfSquashedPixels(), loss=LOSSES[loss]())
+    assert result.outcome is Outcome.COMPLETE, result.message
