@@ -15,7 +15,7 @@ from pipeline.figures.style import (
     blank,
     captioned,
     label,
-    legend,
+    legend_below,
     logarithmic,
     told_apart,
 )
@@ -65,7 +65,7 @@ def draw_intervals(trials: Sequence[TrialRecord]) -> bytes:
     names = map(_named, shown, told_apart([one.setting.name for one in shown], _LETTERS))
     axes.set_yticks(range(len(shown)), list(names), fontsize=letters, parse_math=False)
     axes.invert_yaxis()
-    legend(axes, loc="best")
+    legend_below(figure)
     key = " · line: 95 % interval of the mean (BCa bootstrap; Student's from 200 repeats on) · |: a repeat"
     return captioned(figure, f"{caption_of_settings(drawn)}{key if repeated else ''}")
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
-from pipeline.figures.style import BLUE, ORANGE, QUIET, VERMILION, blank, captioned, label, legend, logarithmic
+from pipeline.figures.style import BLUE, ORANGE, QUIET, VERMILION, blank, captioned, label, legend_below, logarithmic
 from pipeline.figures.trials import EARLY, factor, is_logarithmic, with_unit
 from pipeline.reports import Searched, Told
 from pipeline.results.criterion import on_front
@@ -58,7 +58,7 @@ def _draw_history(searched: Searched, known: Sequence[Told]) -> bytes:
     if lost:
         low, _ = axes.get_ylim()
         axes.scatter(lost, [low] * len(lost), color=QUIET, marker="x", s=28, label="no value", zorder=3)
-    legend(axes, loc="best")
+    legend_below(figure)
     if shares:
         _draw_shares(panels[1], shares)
     why = "" if shares else " · the importance of keys takes ten complete proposals with different values"
@@ -99,7 +99,7 @@ def _draw_front(searched: Searched, done: Sequence[Told]) -> bytes:
     figure.draw_without_rendering()  # only then are the places of texts known
     for second, axes in enumerate(panels, 1):
         _name(axes, front, second, searched.directions)
-    legend(panels[0], loc="best")
+    legend_below(figure)
     together = "" if len(names) == 2 else " · the front is that of all metrics together"
     return captioned(figure, f"{_caption(searched)} · #: the proposal in proposals.csv{together}")
 

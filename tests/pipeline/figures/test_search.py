@@ -49,6 +49,13 @@ def test_a_search_has_its_history_and_what_mattered(importances):
     assert Image.open(io.BytesIO(image)).size == (900, 600)
 
 
+@pytest.mark.parametrize("directions", [("maximize",), ("maximize", "minimize"), ("maximize",) * 3])
+def test_the_legend_of_a_search_hides_no_point(axes_of, directions):
+    axes = axes_of(searched([(0.5, 1, 2)[: len(directions)]] * 2, directions=directions))
+
+    assert axes.figure.legends[0].get_window_extent().y1 < axes.get_window_extent().y0
+
+
 @pytest.mark.parametrize("importances", [{}, {"learning_rate": 1.0}])
 def test_where_there_is_no_importance_the_caption_says_why(figures, importances):
     draw_search(searched([(0.5,), (0.25,)], importances=importances))

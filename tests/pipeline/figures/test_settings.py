@@ -243,7 +243,9 @@ def test_a_setting_that_was_stopped_is_not_said_to_be_as_good_as_the_best(repeat
     draw_intervals([*best, *(one for other in others for one in other)])
 
     (axes,) = figures[0].axes
-    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    (legend,) = figures[0].legends
+    told = [text.get_text() for text in legend.get_texts()]
+    assert legend.get_window_extent().y1 < axes.get_window_extent().y0, "it hides no interval"
     assert told == ["the best", "not compared with it: stopped early, or one repeat"]
 
 
