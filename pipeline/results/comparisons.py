@@ -53,7 +53,7 @@ class Comparison:
             verdict = "better" if found.mean > 0 else "worse"
             return f"{one} is {verdict} than {other} by {gap}{basis}"
         text = f"{one} and {other} are not distinguishable with these repeats"
-        return f"{text}: apart by {gap}{basis}; {_needed(found.repeats)}"
+        return f"{text}: apart by {gap}{basis}{_needed(found)}"
 
     def verdict(self) -> str:
         """Return the verdict on the second setting, in a word or two."""
@@ -199,10 +199,12 @@ def _compared(settings: Sequence[Setting]) -> list[Setting]:
     return [setting for setting in settings if setting.score > -math.inf and setting.ended]
 
 
-def _needed(repeats: float) -> str:
-    if math.isinf(repeats):
-        return f"more than {MOST_REPEATS:,} repeats would be needed for a difference of this size"
-    return f"about {math.ceil(repeats)} repeats of each would tell a difference of this size"
+def _needed(found: MeanDifference) -> str:
+    if not found.mean:
+        return ""
+    if math.isinf(found.repeats):
+        return f"; more than {MOST_REPEATS:,} repeats would be needed for a difference of this size"
+    return f"; about {math.ceil(found.repeats)} repeats of each would tell a difference of this size"
 
 
 def _p(value: float) -> str:

@@ -198,6 +198,13 @@ def test_two_seeds_in_common_make_pairs():
     assert not compare(setting("a", [0.5, 0.6]), setting("b", [0.4, 0.3], seeds=[1, 2])).difference.paired
 
 
+def test_of_settings_that_are_level_no_difference_is_said_to_need_repeats():
+    ones, others, higher = (setting(name, [0.5 + k, 0.75 + k]) for name, k in (("a", 0), ("b", 0), ("c", 0.25)))
+
+    assert compare(ones, others).sentence().endswith(", p = 1")
+    assert compare(higher, others).sentence().endswith("repeats of each would tell a difference of this size")
+
+
 def test_what_cannot_be_compared_says_why():
     found = compare(setting("a", [0.5, 0.6]), setting("b", [0.4]))
 
