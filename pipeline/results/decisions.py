@@ -11,13 +11,14 @@ from pipeline.results.numbers import number
 
 
 def sentence(decided: Decided) -> str:
-    """Return a decision as a sentence: how many of how many settings go on from a rung, and from which value on.
+    """Return a decision as a sentence: how many of how many settings go on from a rung, and the worst value of these.
 
     Where earlier decisions were about some of them, as with asha, it also says how many do not.
     """
     decision, cutoff = decided.decision, cutoff_of(decided)
     arrived, passed, stopped = decision.arrived, len(decision.passed), len(decision.stopped)
-    worst = "" if cutoff is None else f", from {decided.metric} {number(cutoff)} on"
+    # A rule may decide by more than the last values, so that one of these may be better and not go on.
+    worst = "" if cutoff is None else f", {'the worst ' if passed > 1 else ''}with {decided.metric} {number(cutoff)}"
     pool = f" of pool {decision.pool}" if decision.pool else ""
     more = " more" if passed + stopped < arrived else ""
     rest = f", {stopped} {'does' if stopped == 1 else 'do'} not" if more and stopped else ""
