@@ -48,7 +48,7 @@ def _curve(trial: PlannedTrial, result: Result, title: str) -> bytes:
     lowest = int(np.argmin(np.ma.masked_invalid(loss)))
     if "path" in result.arrays:
         path = result.arrays["path"][:, 0]
-        axes.plot(path, np.interp(path, a, loss), ".-", color=GREEN, markersize=8, label=_of_path(result))
+        axes.plot(path, np.interp(path, a, loss), ".", color=GREEN, markersize=8, label=_of_path(result))
     axes.plot(0, np.interp(0, a, loss), "o", color=INK, markersize=7, label="W")
     axes.plot(a[lowest], loss[lowest], "v", color=INK, markersize=8, label=f"lowest: {loss[lowest]:.4g}")
     axes.set_xlim(a[0], a[-1])

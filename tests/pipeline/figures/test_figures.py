@@ -161,6 +161,15 @@ def test_the_points_of_a_path_do_not_hide_each_other(trial, dataset, figures):
     assert image[len(image) - y, x, :3].max() < 100, "dark as the legend says"
 
 
+def test_the_points_of_a_path_on_a_curve_have_no_lines_between_them_that_leave_it(trial, dataset, figures):
+    task = {"name": "landscape", "around": "trained", "directions": "path", "resolution": 9, "dimensions": 1}
+
+    drawn(trial(task=task, steps=20, batch_size=32, trial={"evaluate_every": 5}), dataset)
+
+    (path,) = (line for line in figures[0].axes[0].lines if "path" in line.get_label())
+    assert (path.get_linestyle(), path.get_marker()) == ("None", ".")
+
+
 def test_the_names_of_the_axes_of_a_map_do_not_run_over_its_title(trial, dataset, figures):
     # given the longest names, those with the shares of a path's variance and with regularization
     task = {"name": "landscape", "around": "trained", "directions": "path", "resolution": 9}
