@@ -14,6 +14,7 @@ from pipeline.config.settings import SweptValues, cell_of, counted, setting_name
 from pipeline.plan.plan import PlannedTrial
 from pipeline.reports import Failed, Finished, Progressed, TrialReport
 from pipeline.results.criterion import Criterion
+from pipeline.results.numbers import number
 from pipeline.results.repeats import FRONT, RankKey, Setting, as_setting, on_front_of, rank, rank_setting, ranked
 from pipeline.results.standing import Standing
 from tasks.events import Outcome, Result
@@ -120,9 +121,10 @@ class Tally:
         if (best := self.best) is None:
             return ""
         if not self.repeated:
-            return f"{best.value:.4f} ({best.trial.name})"
+            return f"{number(best.value)} ({best.trial.name})"
         values = [one.value for one in self._repeats[best.setting] if one.score > -math.inf]
-        return f"{sum(values) / len(values):.4f} ({self.setting_name(best.trial)}, {counted(len(values), 'repeat')})"
+        mean = number(sum(values) / len(values))
+        return f"{mean} ({self.setting_name(best.trial)}, {counted(len(values), 'repeat')})"
 
     def setting_of(self, trial: PlannedTrial) -> str:
         """Return the key of a trial's setting."""

@@ -51,7 +51,7 @@ class Objectives:
         if [name or ACCURACY[0] for name in names] == [ranked or ACCURACY[0]]:
             usual = [_MODES.get(str(sweep.get("mode")), usual[0])]
             named = names[0] or "accuracy"
-            rule = f"must agree with sweep.mode, by which {named} is to {usual[0]}"
+            rule = f"must agree with sweep.mode, by which {named} is {usual[0]}d"
             require(directions in ([], usual), "hydra.sweeper.direction", rule, ", ".join(directions))
         return cls(metrics=tuple(names), directions=tuple(directions or usual))
 

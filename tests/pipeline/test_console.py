@@ -79,7 +79,7 @@ def test_the_display_speaks_in_plain_lines_without_a_terminal(trials, console):
 
     assert console.file.getvalue().splitlines() == [
         "failed: [bold]",
-        "0/3 trials, 0 running, 0 failed, best 0.5000 (third [x]), 0 s",
+        "0/3 trials, 0 running, 0 failed, best 0.5 (third [x]), 0 s",
     ]
 
 
@@ -101,7 +101,7 @@ def test_names_are_shown_as_they_are_whatever_they_hold(trial, console, capsys):
     assert said.splitlines()[0].split() == ["trial", "latency[ms]", "outcome"]
     assert said.splitlines()[1].split() == ["words=[/x]", "2", "complete"]
     assert "sweep.metric=time[s] has a value in no trial's report, so nothing is ranked; there are: loss[/s]" in said
-    assert "best 2.0000 (words=[/x])" in terminal.file.getvalue()
+    assert "best 2 (words=[/x])" in terminal.file.getvalue()
     assert capsys.readouterr().out == "ratio:100:1\n"
 
 
@@ -264,7 +264,7 @@ def test_repeats_are_shown_by_setting_with_what_they_say(trial, console):
 
     show_table(console, tally)
 
-    assert tally.leader() == "0.8100 (gradient lr=2, 3 repeats)"
+    assert tally.leader() == "0.81 (gradient lr=2, 3 repeats)"
     lines = console.file.getvalue().splitlines()
     assert lines[1].startswith("gradient lr=2  3        0.810 ± 0.010")
     assert lines[2].startswith("gradient lr=1  3        0.520 ± 0.020")

@@ -141,11 +141,20 @@ def test_the_leader_follows_the_means_of_the_settings(trial):
         leaders.append(tally.leader())
 
     assert leaders == [
-        "0.9000 (gradient lr=1, 1 repeat)",
-        "0.9000 (gradient lr=1, 1 repeat)",
-        "0.6000 (gradient lr=2, 1 repeat)",
-        "0.7000 (gradient lr=2, 2 repeats)",
+        "0.9 (gradient lr=1, 1 repeat)",
+        "0.9 (gradient lr=1, 1 repeat)",
+        "0.6 (gradient lr=2, 1 repeat)",
+        "0.7 (gradient lr=2, 2 repeats)",
     ]
+
+
+@pytest.mark.parametrize(("loss", "text"), [(0.0000123456, "1.235e-05"), (1e30, "1e+30"), (640.0, "640")])
+def test_the_leader_is_told_in_as_many_digits_as_in_the_table(trial, loss, text):
+    tally = Tally([one := trial("one")], Criterion(metric="val/loss", mode="min"))
+
+    tally.count(Finished(trial=one, result=done(**{"val/loss": loss}), layout=None))
+
+    assert tally.leader() == f"{text} (one)"
 
 
 def test_the_first_are_those_of_the_ranking_that_have_begun(trial):
