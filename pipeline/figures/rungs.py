@@ -32,8 +32,9 @@ def draw_rungs(trials: Sequence[TrialRecord]) -> bytes:
     title = f"{len(early)} of {len(trials)} trials stopped at {counted(len(rungs), 'rung')}"
     figure, (left, right) = blank(panels=2, title=title)
     _draw_curves(left, shown, rungs, metric, mode)
-    _draw_counts(right, trials, rungs)
-    return captioned(figure, caption_of(trials), margins={**SIDE_BY_SIDE, "top": 0.86, "wspace": 0.42})
+    lost = _draw_counts(right, trials, rungs)
+    note = f" · {lost} diverged or failed" if lost else ""
+    return captioned(figure, f"{caption_of(trials)}{note}", margins={**SIDE_BY_SIDE, "top": 0.86, "wspace": 0.42})
 
 
 def _decisive(trials: Sequence[TrialRecord]) -> tuple[str, str]:
@@ -81,11 +82,10 @@ def _limits(trials: Sequence[TrialRecord], metric: str, mode: str) -> tuple[floa
     return low - room, high + room
 
 
-def _draw_counts(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[float]) -> None:
-    """Draw the number of trials after each rung."""
+def _draw_counts(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[float]) -> int:
+    """Draw the number of trials after each rung; return how many diverged or failed."""
     standings = [trial.standing for trial in trials if math.isfinite(trial.standing.score)]
     left = [len(trials), *(sum(standing.stopped_at > rung for standing in standings) for rung in rungs)]
-    lost = len(trials) - len(standings)
     names = ["begin", *(f"after {number(rung, 6)}" for rung in rungs)]
     every = -(-len(names) // _MOST_NAMES)  # the median rule may have a hundred rungs
     bars = axes.barh(range(len(left)), left, color=BLUE, height=0.7)
@@ -94,4 +94,5 @@ def _draw_counts(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[floa
     axes.set_yticks(range(0, len(left), every), names[::every])
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    label(axes, x="trials", y="", title=f"how many go on ({lost} diverged or failed)" if lost else "how many go on")
+    label(axes, x="trials", y="", title="how many go on")
+    return len(trials) - len(standings)

@@ -22,6 +22,17 @@ def test_the_rungs_of_a_sweep_are_drawn_where_any_trial_was_stopped(record):
     assert draw_sweep("rungs.png", ended) == {}
 
 
+def test_how_many_were_lost_is_told_where_there_is_room(record, figures):
+    stopped = [record(0.5, Outcome.STOPPED, learning_rate=2.0), record(0.9, learning_rate=1.0)]
+
+    draw_rungs([*stopped, *(record(0.5, Outcome.DIVERGED, learning_rate=9.0) for _ in range(120))])
+    draw_rungs(stopped)
+
+    captions = [figure.texts[-1].get_text() for figure in figures]
+    assert ["120 diverged or failed" in caption.replace("\n", " ") for caption in captions] == [True, False]
+    assert all(axes.title.get_window_extent().x1 < 900 for axes in figures[0].axes)
+
+
 def test_the_accuracy_at_rungs_is_in_percent(record, figures):
     trials = [record(0.9), record(0.5, Outcome.STOPPED, learning_rate=2.0)]
     for trial in trials:
