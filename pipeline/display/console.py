@@ -214,10 +214,13 @@ def show_table(console: Console, tally: Tally) -> None:
 
 
 def _show_unranked(console: Console, tally: Tally, measured: set[str]) -> None:
-    """Print a notice if no trial has reported the ranking metric, the default one only if trainings have completed."""
+    """Print a notice if no trial has reported the ranking metric, the default one only if trainings have completed.
+
+    The metrics of a search with several rank nothing, and do not need the default one.
+    """
     metric, every = tally.criterion.metric, tally.standings.values()
     trained = sum(one.trial.trial.task.trains and one.outcome is Outcome.COMPLETE for one in every)
-    if measured and metric not in measured and (not metric.endswith("accuracy") or trained > 1):
+    if measured and measured.isdisjoint(tally.criterion.metrics) and (not metric.endswith("accuracy") or trained > 1):
         names = ", ".join(sorted(measured)[:MAX_ROWS])
         console.print(
             f"sweep.metric={metric} has a value in no trial's report, so nothing is ranked; there are: {names}"

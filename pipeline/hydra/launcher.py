@@ -99,8 +99,7 @@ class SweepLauncher(Launcher):
         self.last = True
         try:
             with self._as_one_job(source.jobs) as folder:
-                if config.sweep.dry_run:
-                    make_console().print(proposals.describe(), markup=False, soft_wrap=True)
+                make_console().print(proposals.describe(), soft_wrap=True)
                 ends = self._drive(source, config, folder, room=proposals.before_learning, meanwhile=source.close)
             return self._ended(source.jobs, ends)
         finally:

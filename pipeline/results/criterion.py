@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config.schema import SEEDS, Sweep
+from pipeline.config.schema import SEEDS, Config, Sweep
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError, unknown_choice
 from tasks.trial import DeclaresMetrics, Trial
@@ -103,6 +103,24 @@ def mode_of(metric: str) -> str:
     ('min', 'max')
     """
     return "min" if metric.endswith(_LESS_IS_BETTER) else "max"
+
+
+def guessed(config: Config) -> list[str]:
+    """Return a sentence for each metric of a sweep of which neither its config nor its name says which end is best.
+
+    >>> from pipeline.config.schema import parse
+    >>> guessed(parse({"sweep": {"metric": "f1"}})), guessed(parse({"sweep": {"metric": "val/loss"}}))
+    (['sweep.metric=f1: the largest is best (sweep.mode=min: the smallest)'], [])
+    """
+    asked = {
+        "sweep": config.sweep,
+        "stopping": config.stopping if config.stopping.metric != config.sweep.metric else None,
+    }
+    return [
+        f"{group}.metric={one.metric}: the largest is best ({group}.mode=min: the smallest)"
+        for group, one in asked.items()
+        if one and one.metric and one.mode is None and not one.metric.endswith((*_LESS_IS_BETTER, "accuracy"))
+    ]
 
 
 def is_share(metric: str) -> bool:

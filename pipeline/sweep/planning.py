@@ -18,7 +18,7 @@ from pipeline.plan.estimate import sweep_seconds, worker_memory
 from pipeline.plan.plan import Plan, PlannedTrial, Point, Segment, fuse, make_plan
 from pipeline.plan.repeats import check_repeated, repeated
 from pipeline.record.protocol import SweepHeader
-from pipeline.results.criterion import Criterion, check_metric
+from pipeline.results.criterion import Criterion, check_metric, guessed
 from pipeline.results.tally import Tally
 from pipeline.stopping.checks import check, rung_range
 from pipeline.stopping.forecast import Forecast, forecast
@@ -132,7 +132,7 @@ def first_plan(
     console: Console,
     swept: SweptValues | None,
 ) -> Plan:
-    """Return the plan of a source's first points, and print which are folded and which run to their end.
+    """Return the plan of a source's first points, and print which are folded, what is best and which run to their end.
 
     Refuse a metric that no trial reports, and what may be proposed later and cannot be computed.
     """
@@ -142,6 +142,9 @@ def first_plan(
         asked = dataclasses.replace(config.sweep, metric=metric)
         check_metric(asked, trials, dataset, key="hydra.sweeper.metrics")
     show_folded(console, plan)
+    if len(trials) > 1 and not source.objectives:  # the ends of a search are told with its plan
+        for sentence in guessed(config):
+            console.print(sentence)
     others = sorted({row_name(TABLES["task"], t.trial.task) for t in plan.trials if not t.trial.task.trains})
     if config.stopping.stops and others:
         rule = row_name(TABLES["stopping"], config.stopping)

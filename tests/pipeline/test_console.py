@@ -244,6 +244,16 @@ def test_a_metric_that_nobody_reported_is_told_at_the_end(trials, console, metri
     assert console.file.getvalue().splitlines()[-1] == told
 
 
+def test_the_metrics_of_a_search_need_no_default_one(trials, console):
+    tally = Tally(trials, Criterion(objectives=(("maximize", "f1"), ("minimize", "latency"))))
+    for planned in trials[:2]:
+        tally.count(finished(planned, f1=0.5, latency=2.0))
+
+    show_table(console, tally)
+
+    assert "nothing is ranked" not in console.file.getvalue()
+
+
 @pytest.mark.parametrize("task", [Train(), Landscape()])
 def test_a_metric_that_trainings_have_not_come_to_and_other_tasks_lack_is_not_missed(trial, console, task):
     every = [trial(name, learning_rate=k + 1.0) for k, name in enumerate(("one", "other"))]

@@ -11,7 +11,7 @@ from pipeline.config.schema import parse
 from pipeline.plan.plan import Point
 from pipeline.plan.repeats import repeated
 from pipeline.record.protocol import Resumption
-from pipeline.results.criterion import Criterion
+from pipeline.results.criterion import Criterion, guessed
 from pipeline.results.tally import Tally
 from pipeline.sweep import engines
 from pipeline.sweep.planning import make_header, plan_points, show_dry_run, values_of
@@ -80,6 +80,22 @@ def test_a_rule_keeps_no_end_of_the_sweeps_metric_but_its_best(dataset):
         planned({}, mode="min")
     assert planned({"mode": "min"}, mode="min").trials
     assert planned({}, mode="min", metric="val/loss").trials
+
+
+@pytest.mark.parametrize(
+    ("sweep", "rule", "told"),
+    [
+        ({"metric": "f1"}, {}, ["sweep.metric=f1: the largest is best (sweep.mode=min: the smallest)"]),
+        ({"metric": "f1", "mode": "max"}, {"metric": "f1"}, []),
+        ({"metric": "val/loss"}, {}, []),
+        ({}, {"metric": "bleu"}, ["stopping.metric=bleu: the largest is best (stopping.mode=min: the smallest)"]),
+        ({}, {"metric": "bleu", "mode": "max"}, []),
+    ],
+)
+def test_which_end_is_best_is_told_where_neither_the_config_nor_the_name_says_it(sweep, rule, told):
+    config = point(sweep=sweep, stopping={"name": "halving", **rule}).config
+
+    assert guessed(config) == told
 
 
 def test_a_search_is_named_by_its_keys_where_the_repeats_of_one_point_differ_in_their_seeds_only(dataset):

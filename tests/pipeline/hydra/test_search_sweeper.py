@@ -139,7 +139,7 @@ def test_a_metric_that_is_not_measured_is_told_before_anything_is_computed(refus
     assert not (folder / "asked").exists()
     assert "hydra.sweeper.metrics must be one of" in err
     assert "(did you mean 'val/loss'?)" in err
-    assert "trials" not in out
+    assert "running" not in out
     assert "ray" not in imported
 
 
@@ -147,7 +147,7 @@ def test_the_end_of_a_range_that_the_data_do_not_allow_is_told_before_anything_i
     _, (*_, (code, err, out), (_, unequal, _)), _ = refused
 
     assert code == 2
-    assert "trials" not in out
+    assert "running" not in out
     assert unequal.startswith("error: cluster.cpus_per_worker must be the same in all trials of a sweep, got ")
     assert unequal.endswith(" and 0.5\n")  # and not of what is next to it
     assert "batch_size must be at most the 900 training examples of synthetic, or null for all of them, got 901" in err
@@ -254,6 +254,7 @@ def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none
     again = commands.run([*command, "sweep.resume=true"], tmp_path)
 
     assert again.returncode == 0, again.stderr
+    assert "24 proposals to maximize accuracy" in again.stdout
     assert f"repeated from the earlier process: {len(before)} proposals" in again.stdout
     ((run, status, tags, children),) = parents(tmp_path)
     assert status == "FINISHED"
