@@ -57,7 +57,8 @@ def collect() -> Provenance:
         "blas": "{}, {} threads".format(*blas()),
     }
     tags |= {f"environment.{name}": os.environ[name] for name in _VARIABLES if name in os.environ}
-    tags |= {f"version.{name}": version for name in PACKAGES if (version := _version(name))}
+    names = dict.fromkeys([*PACKAGES, *(name for package in packages() for name in package.requirements)])
+    tags |= {f"version.{name}": version for name in names if (version := _version(name))}
     for package in packages():
         tags |= package.tags()
     attachments = {LOCK: "\n".join(sorted(_installed(), key=str.lower)) + "\n"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -32,6 +33,12 @@ class Package:
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """The names of the distributions that it asks for, its extras apart."""
+        asked = [text for text in metadata.requires(self.name) or () if "extra ==" not in text]
+        return tuple(found[0] for text in asked if (found := re.match(r"[\w.-]+", text)))
 
     @property
     def conf(self) -> tuple[Path, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
+from importlib import metadata
 from importlib.util import spec_from_file_location
 
 import pytest
@@ -366,7 +367,12 @@ def test_the_code_of_a_package_travels_with_ours_and_is_in_the_provenance(site):
     from pipeline.provenance import collect
 
     place = site()
+    about = place.parent / "warm_losses-0.1.dist-info" / "METADATA"
+    asked = ["hydra-core", "Rich>=13; python_version > '3'", "not.installed ~= 1.0", "pytest; extra == 'test'"]
+    about.write_text(about.read_text().rstrip() + "".join(f"\nRequires-Dist: {one}" for one in asked) + "\n")
 
     assert str(place) in _send_code()["py_modules"]
     tags = collect().tags
     assert (tags["version.warm-losses"], len(tags["sources.warm-losses"])) == ("0.1", 64)
+    assert tags["version.Rich"] == metadata.version("rich")  # a library whose version may change its results
+    assert not {"version.pytest", "version.not.installed"} & tags.keys()
