@@ -10,6 +10,7 @@ from rich.console import Console
 from pipeline import provenance
 from pipeline.background import in_background
 from pipeline.config.identity import key
+from pipeline.config.packages import SOURCES, packages
 from pipeline.config.schema import Config, describe, parse
 from pipeline.display.console import Display
 from pipeline.engine.inprocess import InProcess
@@ -32,6 +33,7 @@ from tasks.arrays.devices import library_for
 from tasks.cost import DataSize
 from tasks.datasets.dataset import Dataset
 from tasks.datasets.source import load
+from tasks.errors import ConfigError
 from tasks.events import Outcome
 from tasks.trial import check
 
@@ -58,7 +60,10 @@ def rerun(
     for old in olds:
         if old.layout is None:
             raise RecordError(f"the run must have ended by itself to be compared, got {old.run_id!r}, {old.status}")
-    configs = [parse(changed(old.config, changes)) for old in olds]
+    try:
+        configs = [parse(changed(old.config, changes)) for old in olds]
+    except ConfigError as error:
+        raise ConfigError(f"{error}{_gone(olds)}") from None
     library_for(configs[0].device)
     dataset = _load(configs)
     again = f"with {', '.join(changes)}" if changes else "again"
@@ -84,6 +89,13 @@ def rerun(
     _compute(groups, head, recorder, tally, configs[0].device, console)
     console.print(recorder.how_to_look(), markup=False, soft_wrap=True)
     return [reader.trial(str(recorder.run_id(trial))) for trial in trials]
+
+
+def _gone(olds: Sequence[RecordedRun]) -> str:
+    """Return which packages that added rows when the runs were recorded are not installed, as the end of an error."""
+    known = {package.name for package in packages()}
+    recorded = {tag.removeprefix(SOURCES) for old in olds for tag in old.tags if tag.startswith(SOURCES)}
+    return f" (recorded with {', '.join(gone)}, not installed here)" if (gone := sorted(recorded - known)) else ""
 
 
 def _ends(trials: Sequence[PlannedTrial], olds: Sequence[RecordedRun], stops: Sequence[bool]) -> dict[str, int | None]:

@@ -279,6 +279,16 @@ def test_a_config_that_was_changed_after_recording_is_refused(store_uri, recorde
         client.log_text(recorded[1], text, "config.yaml")
 
 
+def test_a_row_of_a_package_that_is_gone_is_told_with_the_package(store_uri, recorded, capsys):
+    client = connect(store_uri, create=False)
+    client.set_tag(recorded[1], "sources.gone-sweeps", "0" * 64)
+    try:
+        assert run(store_uri, recorded[1], "--set", "loss=gone") == 2
+        assert "got 'gone' (recorded with gone-sweeps, not installed here)\n" in capsys.readouterr().err
+    finally:
+        client.delete_tag(recorded[1], "sources.gone-sweeps")
+
+
 def test_a_run_that_is_not_there_or_never_ended_is_refused(store_uri, recorded, capsys):
     assert run(store_uri, "nothing") == 2
     assert "got 'nothing'" in capsys.readouterr().err
