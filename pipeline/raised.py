@@ -77,17 +77,18 @@ def is_from_outside(exception: BaseException) -> bool:
 
 
 def _deepest(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
-    """Return the last few frames outside libraries, and the very last frame."""
+    """Return the last few frames of code that is no library, the user's if there is any, and the very last frame."""
     alike = itertools.groupby(frames, key=lambda frame: (frame.filename, frame.lineno))
     once = [next(group) for _, group in alike]  # a recursion repeats one frame a thousand times
-    own = [frame for frame in once if _is_own(frame)][-DEEPEST:]
+    ours = [frame for frame in once if _inside(frame, _TASKS)]
+    own = ([frame for frame in once if _is_users(frame)] or ours)[-DEEPEST:]
     return own if once[-1:] == own[-1:] else own + once[-1:]
 
 
-def _is_own(frame: traceback.FrameSummary) -> bool:
+def _is_users(frame: traceback.FrameSummary) -> bool:
     library = _inside(frame, _STANDARD) or not _INSTALLED.isdisjoint(Path(frame.filename).parts)
     added = any(_inside(frame, str(root)) for package in packages() for root in package.roots)
-    return _inside(frame, _TASKS) or added or not library
+    return added or not (library or _inside(frame, _TASKS))
 
 
 def _inside(frame: traceback.FrameSummary, folder: str) -> bool:

@@ -3,10 +3,14 @@
 import json
 import pickle
 import threading
+from dataclasses import dataclass
 
 import pytest
 
 from pipeline.raised import LONGEST_LINE, LONGEST_TRACEBACK, Raised
+from tasks.datasets.nothing import Nothing
+from tasks.single import Single
+from tasks.trial import Trial
 
 
 class OddError(Exception):
@@ -43,6 +47,20 @@ def test_the_frames_are_those_of_ones_own_code_and_the_last():
     assert 'json.loads("{")' in told.frames
     # and the whole has the library's frames too
     assert "__init__.py" in told.traceback
+
+
+def test_the_frames_of_a_function_of_ones_own_are_not_those_that_call_it():
+    @dataclass(frozen=True, kw_only=True)
+    class Wrong(Single):
+        def train(self, trial, data, report):
+            raise ValueError("no")
+
+    told = raised(lambda: list(Wrong().run([Trial(task=Wrong())], Nothing().load(), threads=1)))
+
+    frames = [line for line in told.frames.splitlines() if "File" in line]
+    assert not [frame for frame in frames if "single.py" in frame]
+    assert frames[-1].endswith(", in train")
+    assert "single.py" in told.traceback
 
 
 def test_a_loop_that_is_out_of_batches_is_told_by_its_own_frames_though_a_generator_raised_another_error():
