@@ -15,6 +15,10 @@ class RecordError(SweepError):
     """The record cannot be reached, read or written completely."""
 
 
+class UndrawnError(RecordError):
+    """The record is complete but for figures that cannot be drawn."""
+
+
 class TrialsFailedError(SweepError):
     """A sweep has ended with failed trials."""
 

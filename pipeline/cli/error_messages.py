@@ -18,7 +18,7 @@ from yaml import YAMLError
 
 from pipeline.address import redact
 from pipeline.config.tables import TABLES, wrong_choice
-from pipeline.errors import TrialsFailedError
+from pipeline.errors import TrialsFailedError, UndrawnError
 from pipeline.hydra.groups import choices_with, keys, misplaced, presets
 from tasks.errors import SweepError, unknown_choice
 
@@ -63,9 +63,9 @@ def _raised_in(error: BaseException) -> str:
 def message_of(error: BaseException) -> str:
     """Return the message of an expected error, in one line, with all overrides if it names none of them.
 
-    Credentials are redacted.
+    One with frames keeps its lines. Credentials are redacted.
     """
-    if isinstance(error, TrialsFailedError):
+    if isinstance(error, TrialsFailedError | UndrawnError):
         return redact(str(error))
     if isinstance(error, OSError) and (of_folder := _output_folder_text(error)):
         return redact(of_folder)

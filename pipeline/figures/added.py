@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.config.figure import Drawn
 from pipeline.config.tables import FIGURES
 from pipeline.plan.plan import PlannedTrial
+from pipeline.raised import Raised
 from pipeline.results.curves import Series, TrialRecord
 from tasks.errors import SweepError
 from tasks.events import Result
@@ -49,7 +50,8 @@ def _draw(name: str, trials: Sequence[Drawn]) -> dict[str, bytes]:
     try:
         image: bytes = FIGURES[name]().draw(trials)
     except (Exception, SystemExit) as error:
-        raise DrawingError(f"{name} of {FIGURES.package(name)}: {type(error).__name__}: {error}") from error
+        told = Raised.of(error)
+        raise DrawingError(f"{name} of {FIGURES.package(name)}: {told.error}\n{told.frames.rstrip()}") from error
     begins = image[:4] if isinstance(image, bytes) else image
     if begins not in (b"", b"\x89PNG"):
         raise DrawingError(f"{name} of {FIGURES.package(name)} must return the bytes of a PNG, got {begins!r}")

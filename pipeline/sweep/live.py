@@ -16,7 +16,7 @@ from pipeline.config.identity import code_version
 from pipeline.config.schema import Config
 from pipeline.config.settings import counted
 from pipeline.display.console import Display, Loading, make_console, plain_console, show_past, show_table
-from pipeline.errors import Interrupted
+from pipeline.errors import Interrupted, UndrawnError
 from pipeline.plan.plan import Group, Plan, PlannedTrial, Point
 from pipeline.provenance import collect
 from pipeline.record.protocol import Resumption
@@ -71,9 +71,15 @@ class LiveSweep:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, traceback)
+        undrawn: UndrawnError | None = None
+        try:
+            self._stack.__exit__(kind, error, traceback)
+        except UndrawnError as missing:
+            undrawn = missing
         if error is None and self.started:
             self._console.print(self._record.recorder.how_to_look(), markup=False, soft_wrap=True)
+        if undrawn is not None:
+            raise undrawn
 
     def run(
         self, source: PointSource, *, last: bool = True, meanwhile: Callable[[], object] = lambda: None

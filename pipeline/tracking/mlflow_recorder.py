@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.address import absolute, redact
 from pipeline.background import Writer
 from pipeline.config.settings import counted
-from pipeline.errors import RecordError
+from pipeline.errors import RecordError, UndrawnError
 from pipeline.figures.drawers import Drawers, InThisThread
 from pipeline.figures.drawings import Drawings, Figures
 from pipeline.plan.plan import PlannedTrial
@@ -130,7 +130,7 @@ class MlflowRecorder:
         Raises
         ------
         RecordError
-            If anything could not be written, now or earlier.
+            If anything could not be written, now or earlier; an `UndrawnError` if only figures are missing.
         """
         self._writer.submit(lambda: self._record(Closed(status=status), _now()))
         # The record is complete before the last figures are drawn: a stop during the drawing loses figures only.
@@ -148,7 +148,8 @@ class MlflowRecorder:
             raise self._error(errors, reason) from (errors[0] if errors else None)
         if undrawn := self._drawings.errors:
             message = f"{counted(len(undrawn), 'figure')} could not be drawn, all else is recorded; the first:"
-            raise RecordError(f"{message} {brief(undrawn[0])}") from undrawn[0]
+            frames = redact(str(undrawn[0])).splitlines()[1:]  # of a package's figure
+            raise UndrawnError("\n".join([f"{message} {brief(undrawn[0])}", *frames])) from undrawn[0]
 
     def hurry(self) -> None:
         """Let `close` give up a store that does not answer; one that answers still gets the rest."""

@@ -7,6 +7,7 @@ from pipeline.config.tables import added, faults
 from pipeline.results.curves import Series
 from tasks.errors import SweepError
 from tasks.events import Outcome, Result
+from tests.pipeline.session import session
 
 FIGURES = """
 from dataclasses import dataclass
@@ -74,3 +75,16 @@ def test_a_figure_is_of_a_trial_or_of_a_sweep(site):
     site(code=FIGURES.replace('"sweep"', '"run"'), rows="[descent_sweeps.figures]\ncrowd = warm_losses:Crowd\n")
 
     assert [fault.partition(": ")[2] for fault in faults()] == ["must be of trial or sweep, got 'run'"]
+
+
+def test_a_sweep_whose_figure_cannot_be_drawn_says_where_and_how_to_look_at_the_rest(site, tmp_path):
+    drawn = FIGURES.partition('return b"" if')[0] + "return trials[0].metrics['nothing']"
+    site(code=drawn, rows="[descent_sweeps.figures]\ncrowd = warm_losses:Crowd\n")
+
+    ((code, err, out),) = session(tmp_path, ["-m", "seed=1,2", "engine=inprocess", "steps=5"], FIGURES="1")
+
+    assert code == 2
+    assert "mlflow ui --backend-store-uri" in out
+    first, *frames = err[err.index("error: 1 figure could not be drawn") :].splitlines()
+    assert first.endswith("crowd of warm-losses 0.1: KeyError: 'nothing'")
+    assert "return trials[0].metrics['nothing']" in "\n".join(frames)
