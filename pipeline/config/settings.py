@@ -190,13 +190,13 @@ def _name(used: Mapping[str, Any], varied: Collection[str]) -> str:
     for key in varied:
         if key == lead or key not in used:
             continue
-        text = _in_a_line(text_of(key, used[key]))
+        text = in_a_line(text_of(key, used[key]))
         # A row's name needs no key.
         parts.append(text if key in TABLES else f"{_SHORT.get(key, key.rpartition('.')[2])}={text}")
     return " ".join(parts)
 
 
-def _in_a_line(text: str) -> str:
+def in_a_line(text: str) -> str:
     """Return the text of a value as part of a name: in one line, and a long one cut, with a digest to tell it by."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     if len(line) <= _LONGEST:

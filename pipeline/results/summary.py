@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.config.settings import param_of, swept_values, text_of
+from pipeline.config.settings import in_a_line, param_of, swept_values, text_of
 from pipeline.results.repeats import setting_rows
 from pipeline.results.tally import Tally
 from tasks.events import Outcome
@@ -95,7 +95,7 @@ def values_of(name: str, values: Sequence[Any]) -> str:
     """
     count = f" ({len(values)} values)"
     if len(values) <= _MOST_VALUES:
-        return ", ".join(text_of(name, value) for value in values)
+        return ", ".join(in_a_line(text_of(name, value)) for value in values)
     if all(isinstance(value, int | float) for value in values):
         return f"{text_of(name, min(values))} to {text_of(name, max(values))}{count}"
-    return ", ".join(text_of(name, value) for value in values[:_MOST_VALUES]) + f", ...{count}"
+    return ", ".join(in_a_line(text_of(name, value)) for value in values[:_MOST_VALUES]) + f", ...{count}"

@@ -100,6 +100,13 @@ def test_of_many_values_that_are_no_numbers_the_first_are_listed(last):
     assert values_of("loss", [*"abcdefghijkl", last]) == "a, b, c, d, e, f, g, h, i, j, k, l, ... (13 values)"
 
 
+def test_long_texts_leave_room_for_the_rest_of_the_page_that_lists_them():
+    told = values_of("task.prompt", ["one\nline", "long " * 2000])
+
+    assert told.startswith(r"one\nline, long long ")
+    assert len(told) < 120
+
+
 def test_rows_with_different_columns_make_one_table():
     files = table_files("results", [{"a": 1}, {"a": 2, "b": "x"}])
 
