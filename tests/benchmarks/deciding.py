@@ -63,21 +63,34 @@ def asha(settings: Settings) -> Iterator[Row]:
     require_peer("pyarrow")
     require_peer("tensorboardX")
     images = settings.cifar10()
-    compared = ("stopping.metric=train/accuracy", "trial.record_every=50", "trial.evaluate_every=1000")
+    compared = ("sweep.metric=train/accuracy", f"trial.evaluate_every={sweeps.STEPS}")
     rule = ("stopping=asha", f"stopping.min_steps={ASHA[0]}", f"stopping.reduction_factor={ASHA[1]}")
+    folders: dict[str, Path] = {}
 
     def ours() -> float:
-        folder = settings.folder()
+        folder = folders["ours"] = settings.folder()
         make_store(folder)
         return timed(sweeps.ours(images, *rule, *compared), folder)
 
     def theirs() -> float:
-        folder = settings.folder()
+        folder = folders["theirs"] = settings.folder()
         peer = [str(images), make_store(folder), str(sweeps.STEPS), *sweeps.grid(), f"asha={ASHA[0]},{ASHA[1]}"]
         return timed([sys.executable, str(PEERS / "ray_tune.py"), *peer], folder)
 
     taken = in_turns({"ours": ours, "theirs": theirs}, rounds=settings.rounds())
-    yield faster("asha", taken["ours"], taken["theirs"], reach=15, note="48 trials, 1000 steps, from shell to shell")
+    best, other = (winners_accuracy(folders[name] / STORE) for name in taken)
+    note = f"48 trials, 1000 steps, from shell to shell; test accuracy of the winner {best:.3f}, of theirs {other:.3f}"
+    yield faster("asha", taken["ours"], taken["theirs"], reach=15, note=note)
+
+
+def winners_accuracy(store: Path) -> float:
+    """Return the test accuracy of the trial that did all steps and has the highest training accuracy at their end."""
+    with sqlite3.connect(store) as connection:
+        (accuracy,) = connection.execute(
+            "SELECT test.value FROM latest_metrics test JOIN latest_metrics train USING (run_uuid) "
+            "WHERE test.key = 'test/accuracy' AND train.key = 'train/accuracy' ORDER BY train.value DESC"
+        ).fetchone()
+    return float(accuracy)
 
 
 def metrics_of_parent(store: Path) -> dict[str, float]:
