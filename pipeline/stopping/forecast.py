@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from pipeline.stopping.rung_system import RungSystem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """How many trials reach each rung and the end (``reached``), and the ``share`` of all their steps that is done."""
+    """How many trials do the steps to each rung and to the end, and the ``share`` of all their steps that is done."""
 
     reached: Mapping[int, int]
     share: float
@@ -33,17 +32,20 @@ def forecast(
     flat, rising = ([[place - rise, float(place)] for place in range(9)] for rise in (0.0, 100.0))
     if {*passing_of(rule, flat, complete=True)} != {*passing_of(rule, rising, complete=True)}:
         return None
-    rungs, reached = RungSystem(rule), Counter[int]()
+    rungs = RungSystem(rule)
     rungs.add(settings, first=first, last=last)
     worth = {trial: float(place) for place, trials in enumerate(settings.values()) for trial in trials}
     at: dict[str, int] = {}
+    compared_at = {steps}
     running = list(worth)
     while running:
         for trial in running:
             rung = rungs.next_rung(trial)
             at[trial] = rung or steps
-            reached[at[trial]] += 1
             if rung is not None:
+                compared_at.add(rung)
                 rungs.arrive(trial, [worth[trial]])
         running = rungs.trials([setting for decision in rungs.decide(closed=True) for setting in decision.passed])
-    return Forecast(reached=dict(sorted(reached.items())), share=sum(at.values()) / (steps * len(at)))
+    # A bracket that begins to compare later also does the steps to the rungs of the others.
+    reached = {step: sum(end >= step for end in at.values()) for step in sorted(compared_at)}
+    return Forecast(reached=reached, share=sum(at.values()) / (steps * len(at)))

@@ -149,6 +149,15 @@ def test_a_forecast_of_asha_has_one_setting_that_comes_to_the_end_although_too_f
     assert forecast(Asha(), settings, first=10, last=20, steps=100).reached == {10: 4, 100: 2}
 
 
+def test_a_forecast_of_hyperband_counts_the_brackets_that_begin_to_compare_later_at_the_rungs_before():
+    settings = {str(k): [str(k)] for k in range(30)}
+
+    reached = forecast(Hyperband(), settings, first=10, last=100, steps=270).reached
+
+    assert reached[10] == 30
+    assert list(reached.values()) == sorted(reached.values(), reverse=True)
+
+
 def test_of_a_rule_that_looks_at_whole_curves_there_is_no_forecast():
     settings = {str(k): [str(k)] for k in range(9)}
 
