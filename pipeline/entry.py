@@ -12,7 +12,8 @@ import sys
 def run_command(module: str) -> None:
     """Import a module, run its function ``main``, and exit with what it returns.
 
-    The exit code is 130 after Ctrl-C, and 141 where nobody reads the output any more, as with ``| head``.
+    The exit code is 130 after Ctrl-C, and 141 where nobody reads the output any more, as with ``| head``. An error that
+    nobody expected is told with its deepest frames (``HYDRA_FULL_ERROR=1``: all of them), and the exit code is 1.
     """
     try:
         try:
@@ -28,6 +29,14 @@ def run_command(module: str) -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python would try to write at its end
         code = 128 + signal.SIGPIPE
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        from pipeline.raised import Raised  # noqa: PLC0415  # most commands end without an error
+
+        told = Raised.of(error)
+        print(f"{told.frames}error: {told.error} (HYDRA_FULL_ERROR=1 shows all frames)", file=sys.stderr)  # noqa: T201
+        code = 1
     sys.exit(code)
 
 

@@ -6,6 +6,7 @@ import itertools
 import signal
 import sysconfig
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -49,9 +50,8 @@ class Raised:
         cause = exception.__cause__
         told = cause if isinstance(cause, StopIteration) and exception.args == _IN_ITS_PLACE else exception
         formatted = traceback.TracebackException.from_exception(told)
-        frames = [frame for frame in formatted.stack if not _inside(frame, _PIPELINE)] or list(formatted.stack)
-        places = [f"{frame.filename}:{frame.lineno}" for frame in frames]
-        shown = "".join(traceback.StackSummary.from_list(_deepest(frames)).format())
+        places = [f"{frame.filename}:{frame.lineno}" for frame in formatted.stack if not _inside(frame, _PIPELINE)]
+        shown = "".join(traceback.StackSummary.from_list(_deepest(formatted.stack)).format())
         return cls(
             error=redact(_line(told)),
             traceback=plain(redact(_middle("".join(formatted.format()), LONGEST_TRACEBACK)), kept="\n\t"),
@@ -76,19 +76,20 @@ def is_from_outside(exception: BaseException) -> bool:
     return isinstance(exception, SystemExit) and str(module).partition(".")[0] == "ray"
 
 
-def _deepest(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+def _deepest(frames: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
     """Return the last few frames of code that is no library, the user's if there is any, and the very last frame."""
     alike = itertools.groupby(frames, key=lambda frame: (frame.filename, frame.lineno))
     once = [next(group) for _, group in alike]  # a recursion repeats one frame a thousand times
-    ours = [frame for frame in once if _inside(frame, _TASKS)]
-    own = ([frame for frame in once if _is_users(frame)] or ours)[-DEEPEST:]
+    users = [frame for frame in once if _is_users(frame)]
+    computing, ours = ([frame for frame in once if _inside(frame, folder)] for folder in (_TASKS, _PIPELINE))
+    own = (users or computing or ours)[-DEEPEST:]
     return own if once[-1:] == own[-1:] else own + once[-1:]
 
 
 def _is_users(frame: traceback.FrameSummary) -> bool:
     library = _inside(frame, _STANDARD) or not _INSTALLED.isdisjoint(Path(frame.filename).parts)
     added = any(_inside(frame, str(root)) for package in packages() for root in package.roots)
-    return added or not (library or _inside(frame, _TASKS))
+    return added or not (library or _inside(frame, _TASKS) or _inside(frame, _PIPELINE))
 
 
 def _inside(frame: traceback.FrameSummary, folder: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from pipeline.raised import LONGEST_LINE, LONGEST_TRACEBACK, Raised
+from pipeline.results.numbers import number
 from tasks.datasets.nothing import Nothing
 from tasks.single import Single
 from tasks.trial import Trial
@@ -130,3 +131,14 @@ def test_as_data_it_crosses_processes_though_its_exception_cannot():
     with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(told)
     assert pickle.loads(pickle.dumps(told.as_data())).error == told.error
+
+
+def test_where_no_code_is_the_users_the_frames_of_an_error_are_ours():
+    with pytest.raises(ValueError, match="could not convert") as found:
+        number("x")
+
+    told = Raised.of(found.value.with_traceback(found.value.__traceback__.tb_next))
+
+    assert [line.split('"')[1].rpartition("/")[2] for line in told.frames.splitlines() if "File" in line] == [
+        "numbers.py"
+    ]
