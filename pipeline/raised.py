@@ -24,6 +24,9 @@ DEEPEST = 3
 _IN_ITS_PLACE = ("generator raised StopIteration",)
 """The arguments of the RuntimeError that a generator raises in place of a StopIteration of the code that it calls."""
 
+_OF_NO_FILE = ("<frozen ", "<string>")
+"""The names of Python's import system and of the functions that it makes, as the ``__init__`` of a dataclass."""
+
 _STANDARD = sysconfig.get_path("stdlib")
 _INSTALLED = {"site-packages", "dist-packages"}
 _PIPELINE, _TASKS = pipeline.__path__[0], tasks.__path__[0]
@@ -87,7 +90,8 @@ def _deepest(frames: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSu
 
 
 def _is_users(frame: traceback.FrameSummary) -> bool:
-    library = _inside(frame, _STANDARD) or not _INSTALLED.isdisjoint(Path(frame.filename).parts)
+    generated = frame.filename.startswith(_OF_NO_FILE)
+    library = generated or _inside(frame, _STANDARD) or not _INSTALLED.isdisjoint(Path(frame.filename).parts)
     added = any(_inside(frame, str(root)) for package in packages() for root in package.roots)
     return added or not (library or _inside(frame, _TASKS) or _inside(frame, _PIPELINE))
 

@@ -4,12 +4,14 @@ import json
 import pickle
 import threading
 from dataclasses import dataclass
+from importlib import import_module
 
 import pytest
 
 from pipeline.raised import LONGEST_LINE, LONGEST_TRACEBACK, Raised
 from pipeline.results.numbers import number
 from tasks.datasets.nothing import Nothing
+from tasks.losses import Svm
 from tasks.single import Single
 from tasks.trial import Trial
 
@@ -131,6 +133,16 @@ def test_as_data_it_crosses_processes_though_its_exception_cannot():
     with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(told)
     assert pickle.loads(pickle.dumps(told.as_data())).error == told.error
+
+
+def test_the_frames_of_an_import_and_of_a_generated_function_are_not_the_users():
+    told = raised(lambda: Svm(margin="wide"))
+    imported = raised(lambda: import_module("that_is_not_there"))
+
+    assert "<string>" in told.traceback
+    assert "<frozen" in imported.traceback
+    assert "<string>" not in told.frames
+    assert imported.frames.count("<frozen") == 1, "where it was raised"
 
 
 def test_where_no_code_is_the_users_the_frames_of_an_error_are_ours():
