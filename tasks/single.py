@@ -21,6 +21,7 @@ import abc
 import contextlib
 import contextvars
 import dataclasses
+import json
 import math
 import queue
 import threading
@@ -45,6 +46,9 @@ _THREAD = "trial"
 
 _BYTES = "bytes/"
 """The prefix of a checkpoint's arrays that hold bytes."""
+
+_REPORTED = "/reported"
+"""The name of a checkpoint's array that holds the metrics of its step: a trial may end there."""
 
 
 class Diverged(Exception):  # noqa: N818  # an outcome, and no error of the program
@@ -158,7 +162,7 @@ class Report:
         self._steps, self._every, self._emit = trial.steps, every, emit
         self._until = until if until is not None and until < trial.steps else None
         self._last, self._saved = self.step, self.step
-        self._reported: dict[str, float] = {}
+        self._reported: dict[str, float] = {} if start is None else json.loads(str(start.arrays[_REPORTED][0]))
 
     def __call__(self, step: int, metrics: Mapping[str, float], *, keep: Keep | None = None) -> None:
         """Report what was measured at a step.
@@ -185,9 +189,9 @@ class Report:
         events: list[Event] = [Curve(trial=0, steps=np.array([step]), metrics=values)]
         self._last = step
         if step == self._until:
-            events.append(Pause(checkpoint=_checkpoint(step, keep)))
+            events.append(Pause(checkpoint=_checkpoint(step, self._reported, keep)))
         elif keep is not None and self._every and step - self._saved >= self._every and step < self._steps:
-            events.append(_checkpoint(step, keep))
+            events.append(_checkpoint(step, self._reported, keep))
             self._saved = step
         self._emit(events)
         if step == self._until:
@@ -284,7 +288,7 @@ class _LockstepThread:
         self._emitted.put(None)
 
 
-def _checkpoint(step: int, keep: Keep | None) -> Checkpoint:
+def _checkpoint(step: int, reported: Mapping[str, float], keep: Keep | None) -> Checkpoint:
     """Return the checkpoint of what a function keeps (None: nothing), as arrays with the trial axis first."""
     arrays: dict[str, np.ndarray] = {}
     for name, value in _mapping("what is kept", {} if keep is None else keep()).items():
@@ -292,6 +296,8 @@ def _checkpoint(step: int, keep: Keep | None) -> Checkpoint:
         # Each is a copy: the function may use its buffers again.
         array = np.frombuffer(bytes(value), dtype=np.uint8) if raw else _array(name, value).copy()
         arrays[f"{_BYTES if raw else ''}{name}"] = array[None]
+    if arrays:  # without any, the trial begins again
+        arrays[_REPORTED] = np.array([json.dumps(reported)])
     return Checkpoint(step=step, trials=np.array([0]), arrays=arrays)
 
 
@@ -300,6 +306,7 @@ def _restored(start: Checkpoint) -> dict[str, Any]:
     return {
         name.removeprefix(_BYTES): array[0].tobytes() if name.startswith(_BYTES) else array[0].copy()
         for name, array in start.arrays.items()
+        if name != _REPORTED
     }
 
 

@@ -81,6 +81,20 @@ def test_a_metric_that_is_returned_too_has_the_value_of_its_point_at_that_step(l
     assert result.message.partition(":")[0] == told
 
 
+def test_a_trial_that_ends_where_it_goes_on_from_keeps_the_metrics_of_that_step():
+    @dataclass(frozen=True, kw_only=True)
+    class OutOfPatience(Fit):
+        def train(self, trial, data, report):
+            if not report.step:
+                report(5, {"accuracy": 0.4, "loss": float("nan")}, keep=lambda: {"best": 0.9})
+            return {"accuracy": float(report.kept["best"]), "loss": 1}
+
+    checkpoint = run(trial(OutOfPatience()), until=5)[-1].checkpoint
+    (result,) = run(trial(OutOfPatience()), start=checkpoint)
+
+    assert (result.step, result.metrics) == (5, {"accuracy": 0.4, "loss": 1})
+
+
 def test_a_field_that_a_trial_does_not_have_is_told_with_the_closest_one():
     class Mistyped(Fit):
         uses: ClassVar[frozenset[str]] = frozenset({"learning_rat", "steps"})
