@@ -53,7 +53,8 @@ class Raised:
         cause = exception.__cause__
         told = cause if isinstance(cause, StopIteration) and exception.args == _IN_ITS_PLACE else exception
         formatted = traceback.TracebackException.from_exception(told)
-        places = [f"{frame.filename}:{frame.lineno}" for frame in formatted.stack if not _inside(frame, _PIPELINE)]
+        outside = [frame for frame in formatted.stack if not _inside(frame, _PIPELINE)] or formatted.stack
+        places = [f"{frame.filename}:{frame.lineno}" for frame in outside]
         shown = "".join(traceback.StackSummary.from_list(_deepest(formatted.stack)).format())
         return cls(
             error=redact(_line(told)),

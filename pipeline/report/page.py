@@ -10,7 +10,7 @@ from html import escape
 
 from pipeline.config.settings import counted
 from pipeline.results.cells import gap_text, gap_unit, interval, outcomes, value_of, with_deviation
-from pipeline.results.comparisons import against_best, between, compare, findings, rounding_in, single_draw
+from pipeline.results.comparisons import against_best, between, compare, findings, single_draw
 from pipeline.results.repeats import FRONT, Setting, are_repeated, on_front_of
 from pipeline.results.standing import Repeat
 from pipeline.tracking.reader import RecordedSweep
@@ -134,12 +134,11 @@ def _settings_of_both(one: RecordedSweep, other: RecordedSweep) -> list[str]:
     known = {setting.key: setting for setting in other.settings}
     pairs: list[tuple[Setting | None, Setting | None]] = [(here, known.pop(here.key, None)) for here in one.settings]
     both = sum(there is not None and not _cut(here, there) for here, there in pairs)
-    rounding = rounding_in([*ours, *theirs])
     pairs += [(None, there) for there in known.values()]
     rows = []
     for here, there in pairs[:_MOST_ROWS]:
         name = next(setting.name for setting in (here, there) if setting)
-        change = _change(here, there, tests=both, rounding=rounding)
+        change = _change(here, there, tests=both)
         rows.append([name, *_summaries(here, [metric]), *_summaries(there, [metric]), *change])
     heads = ["setting", f"A {metric}", "95 % interval", f"B {metric}", "95 % interval", "B - A", "95 % interval", "p"]
     corrected = f"p in the table is multiplied by {both}, the number of settings that are compared in it (Bonferroni)"
@@ -156,10 +155,10 @@ def _summaries(setting: Setting | None, names: Sequence[str]) -> list[str]:
     return [text for one in found for text in (with_deviation(one.mean, one.deviation), interval(one))]
 
 
-def _change(here: Setting | None, there: Setting | None, *, tests: int, rounding: float) -> list[str]:
+def _change(here: Setting | None, there: Setting | None, *, tests: int) -> list[str]:
     """Return by how much the second sweep's metric is above the first's, its interval, and p."""
     cut = _cut(here, there)
-    found = None if cut or here is None or there is None else compare(there, here, tests=tests, rounding=rounding)
+    found = None if cut or here is None or there is None else compare(there, here, tests=tests)
     if found is None or found.difference is None:
         return [cut, "", ""]
     sign, metric, one = found.best.criterion.sign, found.best.criterion.metric, found.difference

@@ -68,7 +68,7 @@ def compare(best: Setting, other: Setting, *, tests: int = 1, rounding: float = 
     """Compare two settings: in pairs if they have two seeds or more in common, else as two samples.
 
     ``tests`` is the number of differences that this one was picked from; `pipeline.results.statistics.paired` corrects
-    for it. ``rounding`` is that of `rounding_in` all settings.
+    for it. ``rounding`` is the variance of rounding of the metric, where more settings than these tell it.
     """
     metric, sign = best.criterion.metric, best.criterion.sign
     ones, others = _by_common_keys(
@@ -85,11 +85,6 @@ def compare(best: Setting, other: Setting, *, tests: int = 1, rounding: float = 
     names = {name for seeds in shared for name, _ in seeds}
     by = "seed" if names <= {*SEEDS} else " and ".join(sorted(names))
     return Comparison(best=best, other=other, difference=difference, pairs_by=by)
-
-
-def rounding_in(settings: Sequence[Setting]) -> float:
-    """Return the variance of rounding of the metric that ranks: two settings may be too few values to know it."""
-    return rounding_of([value for one in settings for value in one.values(one.criterion.metric).values()])
 
 
 def _by_common_keys(
@@ -118,7 +113,9 @@ def against_best(settings: Sequence[Setting], *, most: int) -> list[Comparison]:
     ended = _compared(settings)
     if ended[:1] != list(settings[:1]):
         return []
-    tests, rounding = math.comb(len(ended), 2), rounding_in(ended)
+    tests = math.comb(len(ended), 2)
+    # Of the values of two settings the step of rounding may be too large. Other sweeps may have other steps.
+    rounding = rounding_of([value for one in ended for value in one.values(one.criterion.metric).values()])
     return [compare(ended[0], other, tests=tests, rounding=rounding) for other in ended[1 : most + 1]]
 
 
@@ -141,7 +138,7 @@ def between(ones: Sequence[Setting], others: Sequence[Setting]) -> list[str]:
         order = "ahead of" if best.score > other.score else "level with"
         return [f"{best.name} is {order} {other.name}: {best.criterion.metric} {values}"]
     tests = len(ones) * len(others)
-    found = compare(best, other, tests=tests, rounding=rounding_in([*ones, *others]))
+    found = compare(best, other, tests=tests)
     corrected = f"p counts the difference as one of {tests}, each best being picked from its own sweep"
     return [found.sentence(), *([corrected] if found.difference else [])]
 
