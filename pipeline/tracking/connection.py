@@ -276,6 +276,8 @@ def _probe_file(uri: str, file: Path, *, create: bool, experiment: str | None) -
                 connection.execute("CREATE TABLE descent_sweeps_probe (x)")
                 connection.rollback()
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+                if not create:
+                    raise unreachable(uri, "it holds no tables of MLflow (--tracking-uri names another store)")
                 return  # MLflow will create its tables
             _check_revision(uri, connection.execute)
             deleted = "SELECT 1 FROM experiments WHERE name = ? AND lifecycle_stage != 'active'"
@@ -288,14 +290,16 @@ def _probe_file(uri: str, file: Path, *, create: bool, experiment: str | None) -
 def _check_revision(uri: str, query: Callable[[str], Any]) -> None:
     """Raise a `RecordError` if the database at ``uri`` holds runs in tables of another version of MLflow.
 
-    ``query`` executes a statement and returns a cursor. A database without runs is new, or its creation was
-    interrupted: MLflow may complete it.
+    ``query`` executes a statement and returns a cursor. A database of a known revision without runs is new, or its
+    creation was interrupted: MLflow may complete it.
     """
     (found,) = query("SELECT version_num FROM alembic_version").fetchone() or (None,)
     known, head = revisions()
-    if found is None or head in {None, found} or query("SELECT COUNT(*) FROM runs").fetchone()[0] == 0:
+    if found is None or head in {None, found}:
         return
     if found in known:
+        if query("SELECT COUNT(*) FROM runs").fetchone()[0] == 0:
+            return
         how = (
             f"an older MLflow made it (revision {found}, this one has {head}): copy it to a safe place, then run "
             f"mlflow db upgrade {shlex.quote(redact(absolute(uri)))}"

@@ -3,10 +3,12 @@
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from sqlalchemy import create_engine
 
 from pipeline.address import absolute, how_to_look, redact, sqlite_file
 from pipeline.errors import RecordError
-from pipeline.tracking.connection import probe
+from pipeline.tracking.connection import connect, probe
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_the_file_that_is_probed_is_the_one_that_sqlalchemy_opens(name, tmp_path
     assert sqlite_file(uri) == folder / "mlflow.db"
     assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path(name), Path(name, "mlflow.db")]
     assert absolute(uri) == uri
-    probe(uri, create=False)
+    probe(uri, create=True)
 
 
 def test_a_way_up_is_gone_up_as_sqlalchemy_does(tmp_path, monkeypatch):
@@ -114,6 +116,17 @@ def test_a_missing_file_is_refused_for_reading_and_not_made(tmp_path):
         probe(f"sqlite:///{tmp_path}/none.db", create=False)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_without_tables_of_mlflow_is_refused_for_reading_and_gets_none(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection, connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    before = (tmp_path / "other.db").read_bytes()
+
+    with pytest.raises(RecordError, match="it holds no tables of MLflow"):
+        connect(f"sqlite:///{tmp_path}/other.db", create=False)
+
+    assert (tmp_path / "other.db").read_bytes() == before
 
 
 def test_probing_makes_no_file_and_leaves_one_that_is_there(tmp_path):

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 
+import optuna
 import pytest
 from alembic.util.exc import CommandError
 
@@ -56,6 +57,15 @@ def test_tables_of_another_version_are_refused_and_not_changed(create, revision,
 
 def test_a_store_that_holds_nothing_may_be_finished(empty_store, tmp_path):
     probe(f"sqlite:///{of_revision(empty_store, tmp_path, OLDER)}", create=True)
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_database_of_another_program_whose_tables_have_revisions_is_said_to_be_one(create, tmp_path):
+    file = tmp_path / "optuna.db"
+    optuna.create_study(storage=f"sqlite:///{file}")
+
+    with pytest.raises(RecordError, match=r"tracking\.uri must be .* another program made it"):
+        probe(f"sqlite:///{file}", create=create)
 
 
 def test_tables_that_another_program_makes_meanwhile_are_an_error_and_no_traceback():
