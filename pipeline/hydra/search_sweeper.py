@@ -74,7 +74,12 @@ class SearchSweeper(ComposingSweeper):
             search = Search(space, self._options(objectives))
             proposals = Proposals(search, budget, objectives)
             with claimed_folder(self.config, self.composer, ours):
-                returns = ours.search(proposals, examples) if ours else self._by_batches(proposals, objectives)
+                try:
+                    returns = ours.search(proposals, examples) if ours else self._by_batches(proposals, objectives)
+                except BaseException:
+                    if ours is None or not ours.started:
+                        search.withdraw()
+                    raise
         except ConfigError as error:  # which may be about an example
             raise ConfigError(space.with_ends(str(error))) from error
         if not is_true(self.config, "dry_run"):

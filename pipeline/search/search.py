@@ -124,13 +124,13 @@ class Search:
             trial = self._study.ask(fixed_distributions=dict(self._space.distributions))
             if self._options.storage is not None:
                 self._mark(trial)
+        self._trials.append(trial)
         if self._options.extend is not None:
             self._options.extend(trial)
             self._require_free(trial.params)
         own = {name: override_text(value) for name, value in trial.params.items()}
         if past is not None:
             _require_same(number, past, own)
-        self._trials.append(trial)
         self._proposed.append(own)
         return Proposal(number=number, params=own, overrides=(*_overrides(own), *self._space.fixed))
 
@@ -148,6 +148,20 @@ class Search:
     def fail(self, number: int) -> None:
         """Tell the study that a trial has failed, which says nothing about its point."""
         self._end(number, state=load().trial.TrialState.FAIL)
+
+    def withdraw(self) -> None:
+        """Fail the open trials of a search that was refused: in a storage nothing else would ever end them.
+
+        A resume does not go on from them. Those of a search that is resumed may be an earlier process's, and stay.
+        """
+        if self._options.storage is None or self._options.resume:
+            return
+        known = self._known()
+        for number, trial in enumerate(self._trials):
+            if not known[trial.number].state.is_finished():
+                if number == 0:
+                    trial.set_user_attr(_FIRST, ["", ""])
+                self.fail(number)
 
     @property
     def asked(self) -> int:

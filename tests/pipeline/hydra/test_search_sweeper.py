@@ -3,6 +3,7 @@ import re
 import shutil
 import time
 
+import optuna
 import pytest
 import yaml
 
@@ -56,7 +57,8 @@ BAD = {
     (RATE, "hydra/launcher=basic", "sweep.repeats=2"): "sweep.repeats must be 1 without --multirun or with another",
     ("learning_rte=interval(1,2)",): "learning_rte is no key of this config, did you mean learning_rate?",
 }
-UNKNOWN = (RATE, "hydra.sweeper.metrics=[val/los,examples]", "hydra.sweep.dir=asked")
+ASKED = ("hydra.sweeper.storage=sqlite:///asked.db", "hydra.sweeper.study_name=one")
+UNKNOWN = (RATE, "hydra.sweeper.metrics=[val/los,examples]", "hydra.sweep.dir=asked", *ASKED)
 PLANNED = (*UNKNOWN, "sweep.dry_run=true")
 TOO_LARGE = (RATE, "batch_size=int(interval(1,901))", "hydra.sweep.dir=large")
 UNEQUAL = ("cluster.cpus_per_worker=interval(0.5,1)", "hydra.sweeper.n_trials=1", "hydra.sweep.dir=unequal")
@@ -141,6 +143,12 @@ def test_a_metric_that_is_not_measured_is_told_before_anything_is_computed(refus
     assert "(did you mean 'val/loss'?)" in err
     assert "running" not in out
     assert "ray" not in imported
+
+
+def test_a_search_that_is_refused_leaves_no_open_trial_in_its_storage(refused):
+    study = optuna.load_study(study_name="one", storage=f"sqlite:///{refused[0]}/asked.db")
+
+    assert {trial.state.name for trial in study.trials} == {"FAIL"}
 
 
 def test_the_end_of_a_range_that_the_data_do_not_allow_is_told_before_anything_is_computed(refused):

@@ -122,6 +122,20 @@ def test_of_searches_alike_the_one_of_the_same_command_is_resumed_whatever_the_o
     assert [trial.number for trial in search._trials] == [1]
 
 
+def test_a_search_that_was_refused_is_not_gone_on_from(storage):
+    refused = made(storage=storage)
+    refused.ask()
+    refused.withdraw()
+
+    search = made(storage=storage, resume=True)
+    search.ask()
+    search.withdraw()  # the resume itself is refused: another may go on from it
+    search.tell(0, [1.0])
+
+    study = optuna.load_study(study_name="one", storage=storage)
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
+
+
 def test_a_search_that_is_resumed_before_it_has_begun_begins(storage):
     assert made(storage=storage, resume=True).ask() == made().ask()
 
