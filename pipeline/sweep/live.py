@@ -135,7 +135,7 @@ class LiveSweep:
         others = in_background(meanwhile)  # a sweep that is refused leaves nothing behind
         self._stack.callback(others.exception)  # waits for its end, also where the engine refuses the sweep
         self._stack.enter_context(self._engine)
-        connecting = in_background(lambda: connect(uri, create=True))
+        connecting = in_background(lambda: connect(uri, create=True, experiment=config.tracking.experiment))
         others.result()
         if sqlite_file(config.tracking.uri) is None:
             connecting.result()  # a server's refusal is raised before anything is shown; a file was probed above

@@ -103,9 +103,12 @@ def import_store(uri: str) -> None:
     importlib.import_module(f"mlflow.store.tracking.{'rest' if is_http(uri) else 'sqlalchemy'}_store")
 
 
-def connect(uri: str, *, create: bool) -> MlflowClient:
-    """Return a client of the store at ``uri`` after it has answered; ``create`` allows to create an SQLite store."""
-    probe(uri, create=create)
+def connect(uri: str, *, create: bool, experiment: str | None = None) -> MlflowClient:
+    """Return a client of the store at ``uri`` after it has answered; ``create`` allows to create an SQLite store.
+
+    An ``experiment`` that is deleted raises a `RecordError`, as in `probe`, which cannot ask a server.
+    """
+    probe(uri, create=create, experiment=experiment)
     import sqlalchemy  # noqa: PLC0415  # takes seconds to import
     from mlflow import MlflowClient  # noqa: PLC0415  # takes seconds to import
 
@@ -120,6 +123,8 @@ def connect(uri: str, *, create: bool) -> MlflowClient:
                 _create(uri, file)
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
+            if experiment is not None:
+                _require_active(client.get_experiment_by_name(experiment))
             if file:
                 relocate(file)
     return client
@@ -176,9 +181,14 @@ def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
             place = artifact_folder(file, name).as_uri() if file else None
             kind = {"mlflow.experimentKind": "custom_model_development"}
             return str(client.create_experiment(name, artifact_location=place, tags=kind))
-    if found.lifecycle_stage != "active":
-        raise _deleted(name)
+    _require_active(found)
     return str(found.experiment_id)
+
+
+def _require_active(found: Any) -> None:
+    """Raise a `RecordError` if an experiment is there, but deleted."""
+    if found is not None and found.lifecycle_stage != "active":
+        raise _deleted(found.name)
 
 
 def children(client: MlflowClient, experiment_id: str, parent: str) -> Iterator[Any]:

@@ -105,3 +105,17 @@ def test_mlflow_reports_nothing_unless_the_user_says_so(set_by_the_user, off, mo
     # as MLflow reads it, here, where it has been imported
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", done.stdout.strip())
     assert str(MLFLOW_DISABLE_TELEMETRY.get()) == off
+
+
+def test_a_deleted_experiment_of_a_server_is_refused_before_anything_starts(server, experiment, tmp_path):
+    uri = f"http://127.0.0.1:{server}"
+    client = connect(uri, create=False)
+    client.delete_experiment(client.create_experiment(experiment))
+    sweep = ["-m", "steps=1,2", "engine=inprocess", f"tracking.uri={uri}", f"tracking.experiment={experiment}"]
+
+    ((code, err, out),) = session(tmp_path, sweep)
+
+    assert code == 2
+    assert err.startswith("error: tracking.experiment must be an experiment that is not deleted")
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
