@@ -18,7 +18,9 @@ _passed: set[str] = set()
 
 
 def _once(record: logging.LogRecord) -> bool:
-    """Pass a warning once: samplers repeat what they cannot do for each trial, with its number."""
+    """Pass a warning of Optuna once: samplers repeat what they cannot do for each trial, with its number."""
+    if not record.name.startswith("optuna"):
+        return True  # another program may have given Optuna's logger a handler that others use, too
     text = re.sub(r"Trial#\d+", "Trial", record.getMessage())
     new = text not in _passed
     _passed.add(text)
