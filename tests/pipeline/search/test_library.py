@@ -32,3 +32,13 @@ def test_a_warning_that_a_sampler_repeats_for_each_trial_is_shown_once():
     ]
 
     assert [bool(handler.filter(one)) for one in warnings] == [True, False, True]
+
+
+def test_what_others_log_on_a_handler_of_optuna_passes_as_often_as_it_comes():
+    library.load()
+    of_optuna, ours = (logging.LogRecord(name, 30, "", 0, "no gradients", None, None) for name in ("optuna.x", "ours"))
+
+    handlers = logging.getLogger("optuna").handlers
+    passed = [[bool(handler.filter(one)) for _ in range(2)] for handler in handlers[:1] for one in (of_optuna, ours)]
+
+    assert passed == [[True, False], [True, True]]
