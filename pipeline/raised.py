@@ -15,6 +15,7 @@ import pipeline
 import tasks
 from pipeline.address import redact
 from pipeline.config.packages import packages
+from pipeline.config.settings import escaped
 
 LONGEST_LINE = 300
 LONGEST_TRACEBACK = 200_000
@@ -58,8 +59,8 @@ class Raised:
         shown = "".join(traceback.StackSummary.from_list(_deepest(formatted.stack)).format())
         return cls(
             error=redact(_line(told)),
-            traceback=plain(redact(_middle("".join(formatted.format()), LONGEST_TRACEBACK)), kept="\n\t"),
-            frames=plain(redact(shown), kept="\n\t"),
+            traceback=escaped(redact(_middle("".join(formatted.format()), LONGEST_TRACEBACK)), kept="\n\t"),
+            frames=escaped(redact(shown), kept="\n\t"),
             place=" ".join(dict.fromkeys([type(told).__qualname__, *places])),
             exception=exception,
         )
@@ -108,16 +109,11 @@ def _line(exception: BaseException) -> str:
         message = f"its message cannot be read: {type(error).__name__}"
     if isinstance(exception, SystemExit):
         message = f"{message} (it asked its process to exit)"
-    lines = [plain(line.strip()) for line in message.splitlines() if line.strip()]
+    lines = [escaped(line.strip()) for line in message.splitlines() if line.strip()]
     text = lines[0] if lines else ""
     more = f" (and {len(lines) - 1} more lines)" if len(lines) > 1 else ""
     name = type(exception).__name__
     return f"{name}: {_middle(text, LONGEST_LINE)}{more}" if text else name
-
-
-def plain(text: str, kept: str = "") -> str:
-    """Return a text with control characters, and characters that cannot be encoded, escaped."""
-    return "".join(c if c.isprintable() or c in kept else repr(c)[1:-1] for c in text)
 
 
 def _middle(text: str, most: int) -> str:

@@ -198,8 +198,13 @@ def _name(used: Mapping[str, Any], varied: Collection[str]) -> str:
 
 def in_a_line(text: str) -> str:
     """Return the text of a value as part of a name: in one line, and a long one cut, with a digest to tell it by."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    line = escaped(text)
     if len(line) <= _LONGEST:
         return line
     digest = hashlib.sha256(line.encode(errors="backslashreplace")).hexdigest()[:6]
     return f"{line[: _LONGEST // 2]}...{line[-_LONGEST // 4 :]} ({digest})"
+
+
+def escaped(text: str, kept: str = "") -> str:
+    """Return a text with control characters, and characters that cannot be encoded, escaped."""
+    return "".join(c if c.isprintable() or c in kept else repr(c)[1:-1] for c in text)

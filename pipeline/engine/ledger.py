@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipeline.config.settings import escaped
 from pipeline.engine.splitting import saved_by_split
 from pipeline.engine.worker import GroupStarted, Message
 from pipeline.plan.balance import Load
 from pipeline.plan.plan import Group, PlannedTrial, Progress, chunks
-from pipeline.raised import Raised, plain
+from pipeline.raised import Raised
 from pipeline.reports import (
     Checkpointed,
     Failed,
@@ -246,7 +247,7 @@ class Ledger:
             return
         if isinstance(event, Result):
             account.ended = True
-            result = dataclasses.replace(event, message=plain(event.message, kept="\n\t"))
+            result = dataclasses.replace(event, message=escaped(event.message, kept="\n\t"))
             yield Finished(trial=account.trial, result=result, layout=self._layout(event.trial))
         elif (new := account.new(event)) is not None:
             yield Progressed(trial=account.trial, curve=new)
