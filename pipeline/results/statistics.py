@@ -201,10 +201,10 @@ def _intervals(data: np.ndarray) -> np.ndarray:
     ends = np.full((len(data), 2), math.nan)
     if data.shape[1] < 2:
         return ends
-    from scipy import stats  # noqa: PLC0415  # takes half a second, which a sweep without repeats need not
-
     if data.shape[1] >= _RESAMPLED:
         return students(data.mean(axis=1), data.var(axis=1, ddof=1) / data.shape[1], data.shape[1] - 1)
+    from scipy import stats  # noqa: PLC0415  # takes half a second, which a sweep without repeats need not
+
     spread = np.ptp(data, axis=1) > np.array([_tiny(row) for row in data])
     ends[~spread] = data[~spread].mean(axis=1, keepdims=True)
     places = np.flatnonzero(spread)
@@ -217,8 +217,6 @@ def _intervals(data: np.ndarray) -> np.ndarray:
 
 
 def _interval_of_difference(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    from scipy import stats  # noqa: PLC0415
-
     def difference(one: np.ndarray, other: np.ndarray, axis: int = -1) -> np.ndarray:
         return np.asarray(np.mean(one, axis=axis) - np.mean(other, axis=axis))
 
@@ -229,6 +227,8 @@ def _interval_of_difference(x: np.ndarray, y: np.ndarray) -> tuple[float, float]
         variance = x.var(ddof=1) / len(x) + y.var(ddof=1) / len(y)
         low, high = students(np.array([x.mean() - y.mean()]), np.array([variance]), fewer - 1)[0].tolist()
         return low, high
+    from scipy import stats  # noqa: PLC0415
+
     rng = np.random.default_rng(0)
     found = stats.bootstrap((x, y), difference, confidence_level=LEVEL, method="BCa", n_resamples=_RESAMPLES, rng=rng)
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
