@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString, RangeSweep
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Quote, QuotedString, RangeSweep
 from omegaconf import OmegaConf
 
 from pipeline.plan.plan import MOST_TRIALS
@@ -128,7 +128,8 @@ def _values(override: Override, points: int | None) -> list[str]:
         require(listed, override.key_or_group, rule, text)
     values = [f"{name}={value}" for value in override.sweep_string_iterator()]
     if not values:
-        raise ConfigError(f"{override.key_or_group} must have at least one value, got {text}")
+        why = ": glob() matches choices in the group's own folder only" if isinstance(sweep, Glob) else ""
+        raise ConfigError(f"{override.key_or_group} must have at least one value, got {text}{why}")
     return values
 
 

@@ -82,6 +82,7 @@ BAD = {
     ("-m", "loss=softmax", "seed=1,2", "loss.margin=2"): "loss.margin must be set with loss=svm or loss=squared_hinge",
     ("-m", "seed=1,2", "tracking.uri=sqlite:///${hydra:runtime.output_dir}/z.db"): "tracking.uri must be the same in",
     ("-m", "seed=range(5,5)"): "seed must have at least one value, got seed=range(5,5)",
+    ("-m", "experiment=glob(notes/*)"): "experiment=glob(notes/*): glob() matches choices in the group's own folder",
     ("-m", "seed=interval(0,1)"): "seed must be swept over values that can be listed",
     ("-m", "learning_rate=1e-3,-1"): "learning_rate must be > 0, got -1.0",
     ("-m", "seed=0,1", "sweep.repeats=3"): "sweep.repeats must be 1 where seed is swept, got 3",
