@@ -88,9 +88,10 @@ def compare(old: RecordedRun, new: RecordedRun) -> Verdict:
         *(_compare_arrays(name, arrays[name], new.arrays.get(name)) for name in sorted(arrays)),
     )
     before, after = dict(_circumstances(old)), dict(_circumstances(new))
+    unrecorded = {name for name in after.keys() - before.keys() if name.startswith(_VERSION)}  # by an older release
     changes = {
         name: (before.get(name, "none"), after.get(name, "none"))
-        for name in sorted({*before, *after})
+        for name in sorted({*before, *after} - unrecorded)
         if before.get(name) != after.get(name)
     }
     more = new.arrays.keys() - old.arrays.keys() if old.arrays else set()
@@ -178,5 +179,6 @@ def _circumstances(run: RecordedRun) -> Iterator[tuple[str, str]]:
 
 
 _OUTCOME = ("outcome", "outcome.step")
-_KINDS = ("version.", SOURCES, "environment.")
+_VERSION = "version."
+_KINDS = (_VERSION, SOURCES, "environment.")
 _CIRCUMSTANCES = ("key", "git.commit", "git.dirty", "python", "platform", "cpu", "blas")

@@ -154,8 +154,10 @@ def test_the_verdict_is_the_worst_of_all():
 
 
 def test_changes_are_what_may_explain_a_difference_and_nothing_else():
-    old = record(tags={"version.numpy": "2.3", "outcome": "complete", "mlflow.runName": "a", "layout.host": "here"})
+    old = {"version.numpy": "2.3", "outcome": "complete", "mlflow.runName": "a", "layout.host": "here"}
+    old = record(tags=old | {"version.gone": "1"})
     tags = {"version.numpy": "2.4", "outcome": "complete", "mlflow.runName": "b", "git.commit": "def"}
+    tags |= {"version.torch": "2.9"}  # an older record does not say whether it was there
     new = record(
         tags=tags | {"dataset.digest": "d2"},
         config={"learning_rate": 0.2, "loss": {"name": "svm", "margin": 1.0}},
@@ -163,6 +165,7 @@ def test_changes_are_what_may_explain_a_difference_and_nothing_else():
     )
 
     assert compare(old, new).changes == {
+        "version.gone": ("1", "none"),
         "version.numpy": ("2.3", "2.4"),
         "git.commit": ("abc", "def"),
         "dataset digest": ("d1", "d2"),
