@@ -27,6 +27,7 @@ from pipeline.config.schema import parse
 from pipeline.errors import RecordError
 from pipeline.plan.plan import PlannedTrial
 from pipeline.record import protocol
+from tasks.errors import ConfigError
 
 LOG_NAMES = "record-*.log"
 """The pattern of the names of log files."""
@@ -115,6 +116,8 @@ class Log:
         DamagedError
             If the next entry is not as it was written, or incomplete. The file stays as it is until an entry is
             appended: that removes the damaged part.
+        RecordError
+            If it holds a trial of a package that is not installed.
         """
         size = os.fstat(self._file).st_size
         with os.fdopen(self._file, "rb", closefd=False) as file:
@@ -254,10 +257,14 @@ class Codec:
         ------
         DamagedError
             If ``content`` is no such pair. Decoding never runs code from the file.
+        RecordError
+            If a trial has a row, or a key of one, that is not there: its package is not installed, or is another.
         """
         self._to_read = io.BytesIO(content)
         try:
             first, second = _tuples(json.loads(self._to_read.readline(), object_hook=self._decoded))
+        except ConfigError as error:
+            raise RecordError(f"the packages whose rows a log's trials have must be installed here: {error}") from None
         except Exception as error:  # noqa: BLE001  # values that do not fit raise errors of any kind
             raise DamagedError(f"an entry must be one of a record's log, got {content[:60]!r}: {error}") from None
         finally:

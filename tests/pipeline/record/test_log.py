@@ -298,7 +298,6 @@ STRANGE = [
     b'[1,{"\\u0000":"bytes","of":1000000000000000000000000000000}]',
     b'[1,{"\\u0000":"bytes","of":-5}]\n12345678',
     b'[1,{"\\u0000":"trial","of":"a key that was not told"}]',
-    b'[1,{"\\u0000":"PlannedTrial","key":"k","overrides":[],"config":{"loss":"no loss"}}]',
     b'[1,{"\\u0000":"PlannedTrial","key":"k","overrides":[],"config":[1]}]',
     b'[1,{"\\u0000":"Outcome","value":"won"}]',
 ]
@@ -321,6 +320,18 @@ def test_a_strange_entry_with_a_right_checksum_is_damage(path, entries):
         found, damaged = read(path)
 
         assert (len(found), damaged) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["gone", "svm"])
+def test_a_trial_of_a_package_that_is_not_installed_is_no_damage_and_names_what_is_missing(name, path, trial):
+    # given a row that is not there any more, or another version of it that had one key more
+    planned = trial()
+    write(path, [Planned(trials=(dataclasses.replace(planned, config={"loss": {"name": name, "warmth": 2}}),))])
+
+    missing = "loss must be one of .*, got 'gone'|a key of loss must be one of margin, got 'warmth'"
+    with pytest.raises(RecordError, match=f"packages .* must be installed here: ({missing})") as refused:
+        read(path)
+    assert not isinstance(refused.value, DamagedError)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4", b"descent-sweeps log 2\n", bytes(1000)])
