@@ -99,7 +99,6 @@ class SweepLauncher(Launcher):
         self.last = True
         try:
             with self._as_one_job(source.jobs) as folder:
-                make_console().print(proposals.describe(), soft_wrap=True)
                 ends = self._drive(source, config, folder, room=proposals.before_learning, meanwhile=source.close)
             return self._ended(source.jobs, ends)
         finally:

@@ -26,7 +26,7 @@ class SearchSource:
         self._proposals, self._begin = proposals, begin
         self.identity, self.keys, self.objectives = proposals.identity, proposals.search.keys, proposals.objectives
         self.scale_to, self.recall = proposals.scale_to, proposals.recall
-        self.tell, self.news = proposals.tell, proposals.news
+        self.tell, self.news, self.describe = proposals.tell, proposals.news, proposals.describe
         self.examples = examples
         self._written: Future[None] = in_background(lambda: None)
         self.jobs: list[StartedJob] = []

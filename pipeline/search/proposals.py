@@ -166,9 +166,9 @@ class Proposals:
         """How many points are proposed before any has ended."""
         return min(self.total, max(self.search.startup, self.budget.max_open)) if self.search.learns else self.total
 
-    def describe(self) -> str:
-        """Return the plan of the search, in a line."""
-        objectives = zip(self._objectives.directions, self._objectives.names(), strict=True)
+    def describe(self, ranked: str) -> str:
+        """Return the plan of the search, in a line; ``ranked`` is the metric that ranks the sweep."""
+        objectives = zip(self._objectives.directions, self._objectives.names((ranked,)), strict=True)
         what = " and ".join(f"{direction} {name}" for direction, name in objectives)
         how = f"{self.search.sampler}, {counted(self.total, 'proposal')} to {what}"
         if self.before_learning == self.total:

@@ -132,7 +132,7 @@ def first_plan(
     console: Console,
     swept: SweptValues | None,
 ) -> Plan:
-    """Return the plan of a source's first points, and print which are folded, what is best and which run to their end.
+    """Return the plan of a source's first points; print what it will propose, what is folded, best, and not compared.
 
     Refuse a metric that no trial reports, and what may be proposed later and cannot be computed.
     """
@@ -141,6 +141,8 @@ def first_plan(
     for _, metric in source.objectives:
         asked = dataclasses.replace(config.sweep, metric=metric)
         check_metric(asked, trials, dataset, key="hydra.sweeper.metrics")
+    if described := source.describe(Criterion.of(config.sweep, dataset).metric):
+        console.print(described, soft_wrap=True)
     show_folded(console, plan)
     if len(trials) > 1 and not source.objectives:  # the ends of a search are told with its plan
         for sentence in guessed(config):

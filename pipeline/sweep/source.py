@@ -52,6 +52,9 @@ class PointSource(Protocol):
     def done(self) -> bool:
         """Whether no more points will come."""
 
+    def describe(self, ranked: str) -> str:
+        """Return what it will propose, in a line, empty for a grid; ``ranked`` is the metric that ranks the sweep."""
+
     def scale_to(self, workers: int) -> None:
         """Propose for so many workers from now on, if they are more than it knew of."""
 
@@ -80,6 +83,11 @@ class Grid:
     def __init__(self, points: Sequence[Point]) -> None:
         self._points = tuple(points)
         self.done = False
+
+    def describe(self, ranked: str) -> str:
+        """Return nothing: its plan is that of its trials."""
+        del ranked
+        return ""
 
     def scale_to(self, workers: int) -> None:
         """Do nothing: all points are proposed at once."""

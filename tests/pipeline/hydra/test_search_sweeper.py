@@ -262,7 +262,7 @@ def test_a_search_that_is_killed_goes_on_from_its_proposals_and_contradicts_none
     again = commands.run([*command, "sweep.resume=true"], tmp_path)
 
     assert again.returncode == 0, again.stderr
-    assert "24 proposals to maximize accuracy" in again.stdout
+    assert "24 proposals to maximize val/accuracy" in again.stdout
     assert f"repeated from the earlier process: {len(before)} proposals" in again.stdout
     ((run, status, tags, children),) = parents(tmp_path)
     assert status == "FINISHED"
@@ -368,7 +368,7 @@ def test_a_dry_run_shows_what_a_search_will_do(tmp_path):
     )
 
     assert ends[0][0] == 0, ends[0][1]
-    assert "TPESampler, 40 proposals to maximize accuracy: the 10 planned here first, then as trials end" in ends[0][2]
+    assert "TPESampler, 40 proposals to maximize val/accuracy: the 10 planned here first, then as" in ends[0][2]
     assert "10 trials, 0 folded" in ends[0][2]
     assert re.search(r"; about \d+ s for all 40 trials\n", ends[0][2])
     assert "mlflow" not in imported
