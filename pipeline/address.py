@@ -17,6 +17,7 @@ _SECRET = re.compile(
 # Up to the last @ of the word, since a password may hold an @ or a slash, or up to the @ before the host, since it may
 # hold a space. A file's address has no user and password: an @ in it belongs to a folder.
 _USER_INFO = re.compile(r"(?:(?<!sqlite)(?<!file)(?<!sqlite\\)(?<!file\\)://|://(?!/))(?:\S*|[^/\n]*)@")
+_ACCESS = re.compile(r"(?:\+\w+)?://(?:.*@)?")
 _HINT = re.compile(r"\A\(raised as a result of [^\n]*\n")
 _FILE, _FILE_BY_DRIVER = "sqlite:///", "sqlite+pysqlite:///"
 
@@ -68,6 +69,16 @@ def sqlite_file(uri: str) -> Path | None:
             # As SQLAlchemy does, `..` and all; pathlib raises a RuntimeError for ~NAME if nobody has that name.
             return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111
     return None
+
+
+def database(uri: str) -> str:
+    """Return what two addresses of one database have in common: the file, or the address without driver and user.
+
+    >>> database("postgresql+psycopg2://ann:pass@host/runs")
+    'postgresql://host/runs'
+    """
+    file = sqlite_file(uri)
+    return _ACCESS.sub("://", uri) if file is None else os.path.realpath(file)
 
 
 def is_http(uri: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.address import database, redact
 from pipeline.config.schema import Config, parse
 from pipeline.hydra.folders import is_true
 from pipeline.hydra.grid import GridSpec, resolve
@@ -71,6 +72,7 @@ class SearchSweeper(ComposingSweeper):
         space = space_of(self.parser.parse_overrides(texts))
         try:
             examples = self._examples(space)
+            self._require_own_storage(examples)
             search = Search(space, self._options(objectives))
             proposals = Proposals(search, budget, objectives)
             with claimed_folder(self.config, self.composer, ours):
@@ -104,6 +106,13 @@ class SearchSweeper(ComposingSweeper):
         for job in jobs:
             require(job.base.hydra["sweeper"].get("params") == own["params"], groups, rule, " ".join(job.overrides))
         return [] if self.custom_search_space else validated(jobs, alone=self.ours is None)
+
+    def _require_own_storage(self, examples: Sequence[Point]) -> None:
+        """Refuse a storage in the store's own database: Optuna and MLflow keep a table of the same name there."""
+        storage = _text("storage", self.storage)
+        if storage is not None and not self.config.hydra.job.chdir:  # in another folder it may be another file
+            own = all(database(storage) != database(point.config.tracking.uri) for point in examples)
+            require(own, "hydra.sweeper.storage", "must be another database than tracking.uri", redact(storage))
 
     def _by_batches(self, proposals: Proposals, objectives: Objectives) -> Sequence[JobReturn]:
         """Launch proposals as any launcher can: the next batch once all of the last one has ended."""

@@ -46,6 +46,11 @@ BAD = {
     (RATE, "hydra.sweeper.params=3"): "hydra.sweeper.params must hold values by key, got 3",
     ("hydra.sweeper.params={seed: '1,2'}",): "hydra.sweeper.params has no such keys in Hydra's config yet: +hydra",
     ("+hydra.sweeper.params={seed: range(3)}",): ": a mapping must hold sweeps as texts in quotes, as in {KEY: 'int",
+    (
+        RATE,
+        *STORED,
+        "tracking.uri=sqlite:///./study.db",
+    ): "hydra.sweeper.storage must be another database than tracking.",
     (RATE, "hydra.sweeper.storage=3"): "must be a database that Optuna can use, got 3: Could not parse",
     (RATE, "hydra.sweeper.custom_search_space=no.such"): "hydra.sweeper.custom_search_space must name a function",
     (RATE, "hydra.sweeper.custom_search_space=math.pi"): "as MODULE.FUNCTION, got 'math.pi': 3.14",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
-from pipeline.address import absolute, how_to_look, redact, sqlite_file
+from pipeline.address import absolute, database, how_to_look, redact, sqlite_file
 from pipeline.errors import RecordError
 from pipeline.tracking.connection import connect, probe
 
@@ -74,6 +74,18 @@ def test_a_way_up_is_gone_up_as_sqlalchemy_does(tmp_path, monkeypatch):
 
     assert uri == f"sqlite:///{tmp_path}/mlflow.db"
     assert (tmp_path / "mlflow.db").exists()
+
+
+def test_a_database_is_the_same_behind_links_and_for_whatever_driver_and_user(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.db").symlink_to("mlflow.db")
+
+    assert database("sqlite:///link.db") == database(f"sqlite+pysqlite:///{tmp_path}/mlflow.db?timeout=9")
+    assert database("postgresql://ann:p@s/s@host/a") == database("postgresql+psycopg2://host/a")
+    assert (
+        len(set(map(database, ("sqlite:///other.db", "postgresql://host/a", "postgresql://host/b", "http://host/a"))))
+        == 4
+    )
 
 
 def test_a_home_folder_and_options_of_the_driver_are_understood(tmp_path, monkeypatch):
