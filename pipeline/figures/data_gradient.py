@@ -46,7 +46,8 @@ def draw_data_gradient(trial: PlannedTrial, arrays: Mapping[str, np.ndarray], da
         taken = f"taken for {wrong}" if right != wrong else "recognised"
         photograph = picture(split.images[n], shape)
         show_photograph(axes, (column, 0), photograph, darkest=darkest, brightest=brightest)
-        write_above(axes, (column, 0), f"{right}\n{taken}\nloss {shown.losses[column]:.3g}", letters=11)
+        flat = "" if shown.gradient[column].any() else ", gradient 0"  # of a network whose units are all dead
+        write_above(axes, (column, 0), f"{right}\n{taken}\nloss {shown.losses[column]:.3g}{flat}", letters=11)
         show_signed(axes, (column, -1.0), picture(-shown.gradient[column], shape))
     return {"data_gradient.png": pasted(figure, axes, caption_of_trial(trial), columns=columns, bottom=-1.0, top=1.4)}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,6 +28,7 @@ from tasks.studies.compared_gradients import DOUBTFUL, GOOD, WRONG, layers_of
 
 _LEAST = 1e-16  # where an error of 0 is drawn on the logarithmic axis
 _MOST_POINTS = 20_000  # more are slow to draw and overlap
+_OF_LAYERS = tuple(colour for colour in COLOURS if colour != VERMILION)  # of more layers, all have the first
 
 
 def draw_gradient_check(trial: PlannedTrial, result: Result) -> bytes:
@@ -41,7 +41,8 @@ def draw_gradient_check(trial: PlannedTrial, result: Result) -> bytes:
     smooth = {
         f"{name}, without a kink": (place >= part.start) & (place < part.stop) & ~kinks for name, part in layers.items()
     }
-    _scatter(left, analytic, numerical, smooth or {"coordinates without a kink": ~kinks}, kinks)
+    told_apart = 0 < len(smooth) <= len(_OF_LAYERS)
+    _scatter(left, analytic, numerical, smooth if told_apart else {"coordinates without a kink": ~kinks}, kinks)
     _histogram(right, result.arrays["relative_error"].ravel(), kinks)
     return captioned(figure, caption_of_trial(trial))
 
@@ -53,8 +54,7 @@ def _scatter(
     label(axes, x="|analytic gradient|", y="|numerical gradient|")
     positive = (analytic > 0) & (numerical > 0)
     logarithmic(axes, "xy")
-    colours = itertools.cycle(colour for colour in COLOURS if colour != VERMILION)
-    points = [(text, chosen, next(colours), "o") for text, chosen in smooth.items()]
+    points = [(text, chosen, colour, "o") for (text, chosen), colour in zip(smooth.items(), _OF_LAYERS, strict=False)]
     points.append(("with a kink within a step", kinks, VERMILION, "x"))
     for text, chosen, colour, marker in points:
         shown = np.flatnonzero(chosen & positive)
@@ -65,6 +65,9 @@ def _scatter(
     if positive.any():
         ends = [analytic[positive].min(), analytic[positive].max()]
         axes.plot(ends, ends, color=INK, linewidth=1, linestyle="--", label="equal")
+    else:
+        said = "no coordinate at which\nboth are other than 0"
+        axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", fontsize=11, color=INK)
     low, high = np.log10(axes.get_ylim())
     room = LEGEND_ROW * (1 + len(axes.get_legend_handles_labels()[0]))
     axes.set_ylim(top=10 ** (high + (high - low) * room / (1 - room)))  # points run up to the corner of a wide legend

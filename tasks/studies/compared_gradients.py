@@ -102,6 +102,8 @@ def verdict(h: float, layers: Mapping[str, Compared]) -> Result:
         "worst": places[:, order].T,
     }
     grade = _grade(largest) if smooth.any() else "nothing compared, as the loss has a kink at every coordinate"
+    flat = [name for name, one in layers.items() if not (one.analytic.any() or one.slopes.centred.any())]
+    dead = f"; both gradients are 0 at every coordinate of {', '.join(flat)}" if flat else ""
     where = ""
     if len(layers) > 1:
         for name, layer in layers.items():
@@ -116,7 +118,7 @@ def verdict(h: float, layers: Mapping[str, Compared]) -> Result:
         step=1,
         metrics=metrics,
         arrays=arrays,
-        message=f"{grade}: largest relative error {largest:.2g}{where} over {shares} (h = {h:g})",
+        message=f"{grade}: largest relative error {largest:.2g}{where} over {shares} (h = {h:g}){dead}",
     )
 
 

@@ -281,6 +281,15 @@ def test_where_every_coordinate_has_a_kink_nothing_is_compared_and_that_is_no_su
     assert result.message.startswith("nothing compared")
 
 
+def test_where_both_gradients_are_0_everywhere_that_is_told():
+    # given a layer of dead units before one that is alive
+    layers = {
+        name: Compared.of(gradient, Slopes(gradient, gradient, np.zeros(2, dtype=np.int64)), np.zeros((2, 2)))
+        for name, gradient in {"hidden1": np.zeros(2), "scores": np.ones(2)}.items()
+    }
+    assert verdict(1e-5, layers).message.endswith("; both gradients are 0 at every coordinate of hidden1")
+
+
 def test_a_coordinate_with_a_kink_is_the_last_of_the_worst():
     # given relative errors of 0, a tenth, and a half beside a kink
     numerical = np.array([1.0, 2.0, 6.0])

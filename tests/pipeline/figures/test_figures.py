@@ -67,6 +67,26 @@ def test_the_check_of_a_network_shows_its_layers(trial, dataset):
     assert not differ[:, 500:].any()
 
 
+def test_layers_for_which_there_are_too_few_colours_are_drawn_as_one(trial, dataset, figures):
+    model = {"name": "mlp", "hidden": [6] * 20}  # a row of the legend each would be higher than the panel
+    drawn(trial(task={"name": "gradient_check", "examples": 10}, model=model), dataset)
+
+    axes = figures[0].axes[0]
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names[0] == "coordinates without a kink"
+    assert not any("hidden" in name for name in names)
+    assert axes.get_legend().get_window_extent().height < axes.bbox.height / 4
+
+
+def test_gradients_that_are_all_zero_are_told(trial, dataset, figures):
+    # given a network whose units are all dead
+    dead = {"name": "gradient_check", "examples": 10, "scale": 1e-200, "variable": "data"}
+    drawn(trial(task=dead, model={"name": "mlp", "hidden": [6]}), dataset)
+
+    (said,) = figures[0].axes[0].texts
+    assert said.get_text() == "no coordinate at which\nboth are other than 0"
+
+
 def test_the_legend_of_a_check_hides_no_coordinate(trial, dataset, figures):
     model = {"name": "mlp", "hidden": [6, 6, 6, 6]}  # a row of the legend each
     drawn(trial(task={"name": "gradient_check", "examples": 10}, model=model), dataset)

@@ -158,6 +158,16 @@ def test_the_data_gradient_is_the_slope_of_the_loss(trial):
     assert shown.gradient.tolist() == [[2.0, -3.0]]  # the wrong class's template minus the right one's
 
 
+def test_a_data_gradient_of_0_is_told(trial, tiny, curves, figures):
+    # given weights with which no pixel changes a score, as where all units are dead
+    draw(trial(), ended(np.zeros((2, 5), dtype=np.float32)), curves, tiny)
+
+    (sheet,) = (figure for figure in figures if "lowers each loss" in figure.texts[0].get_text())
+    said = [text.get_text() for text in sheet.axes[0].texts if "loss" in text.get_text()]
+    assert said
+    assert all(text.endswith("loss 1, gradient 0") for text in said)
+
+
 def test_where_no_example_has_a_loss_there_is_no_data_gradient_and_all_else(trial, tiny, curves):
     # given a bias that is far above every margin, and examples of its class alone
     weights = np.zeros((2, 5), dtype=np.float32)
