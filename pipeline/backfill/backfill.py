@@ -60,7 +60,7 @@ def backfill(path: Path, uri: str | None) -> Backfilled:
         resumed with another log, or the store does not answer. It may be called again.
     """
     path = path.absolute()
-    uri = absolute(uri or _address(path))
+    uri = absolute(_address(path) if uri is None else uri)
     with contextlib.closing(Log.open(path)) as log, http_variables(uri, WRITE_VARIABLES):
         entries = _entries(log, uri)
         began, opened = next(entries, (0, None))

@@ -80,6 +80,8 @@ def probe(uri: str, *, create: bool, experiment: str | None = None) -> None:
     if file is not None:
         _probe_file(uri, file, create=create, experiment=experiment)
         return
+    if not uri.strip():
+        raise unreachable(uri, "an address is needed")
     if uri in IN_MEMORY:
         raise unreachable(uri, "that is a store in memory, which ends with the command")
     try:

@@ -57,6 +57,7 @@ def test_a_project_that_is_moved_is_reproduced_from_anywhere_and_goes_on_where_i
 
     (log,) = new.rglob("record-*.log")
     assert f"--tracking-uri must be given: the store was in {old}, which is no more" in backfilled(log, elsewhere, 2)
+    assert "an address is needed" in backfilled(log, elsewhere, 2, "--tracking-uri", "")
     assert "0 missing reports" in backfilled(log, elsewhere, 0, "--tracking-uri", f"sqlite:///{new}/mlflow.db")
     reproduced(first, new, elsewhere)
     reproduced(swept(new, "learning_rate=0.5"), new, elsewhere)

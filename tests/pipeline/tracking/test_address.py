@@ -17,6 +17,7 @@ from sqlalchemy import create_engine
 from pipeline.address import absolute, database, how_to_look, redact, sqlite_file
 from pipeline.errors import RecordError
 from pipeline.tracking.connection import connect, probe
+from pipeline.tracking.reader import open_reader
 
 
 @pytest.mark.parametrize(
@@ -95,12 +96,22 @@ def test_a_home_folder_and_options_of_the_driver_are_understood(tmp_path, monkey
     assert sqlite_file("sqlite:///~/x.db?timeout=60") == tmp_path / "x.db"
 
 
-@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
-def test_a_store_that_ends_with_the_command_is_refused(uri, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("sqlite://", "in memory"),
+        ("sqlite:///", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+        # MLflow would make its default store.
+        ("", "an address is needed"),
+        (" ", "an address is needed"),
+    ],
+)
+def test_a_store_that_would_be_none_or_end_with_the_command_is_refused(uri, why, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(RecordError, match="in memory"):
-        probe(uri, create=True)
+    with pytest.raises(RecordError, match=why):
+        open_reader(uri)
 
     assert list(tmp_path.iterdir()) == []
 
