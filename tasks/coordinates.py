@@ -16,6 +16,9 @@ from tasks.labels import classes, correct_scores, hits, is_correct
 class Coordinates(Protocol):
     """A kind of coordinates; scores are ``(*trials, C, N)``, labels ``(N,)``."""
 
+    def __hash__(self) -> int:
+        """Return a hash: a local search may fuse trials whose losses have equal coordinates."""
+
     def of(self, scores: Array, labels: Array) -> Array:
         """Return the coordinates, ``(*trials, C, N)``; one that the losses ignore is ``-inf``."""
 

@@ -46,6 +46,7 @@ def _loss(trial: Trial, dataset: Dataset) -> None:
     for alone, part in zip(one, both, strict=True):
         loss.agree(f"losses_and_gradient {_ALONE}", part[1:], alone)
     kind, offset = trial.loss.coordinates, trial.loss.offset
+    loss.holds(isinstance(kind, Hashable), "coordinates must be what can be hashed", kind)
     for layout, coordinates in (
         ("without those that are ignored", kind.counted(scores, labels, offset)),
         ("with -inf for one that is ignored", kind.of(scores, labels) + np.float32(offset)),
@@ -74,16 +75,16 @@ def _optimizer(trial: Trial, _: Dataset) -> None:
     """Rehearse two steps of an update rule: shapes, and that ``elementwise`` and ``plain`` are true."""
     row, one = (_Rehearsed(stack([trial.optimizer] * count, like=HOST, trailing=1)) for count in (_TRIALS, 1))
     weights, parts = _drawn(_TRIALS, 6), slice(0, 2)
-    rate = np.full((_TRIALS, 1), 0.5, dtype=np.float32)
+    rate, gradients = np.full((_TRIALS, 1), 0.5, dtype=np.float32), _drawn(2, *weights.shape)
     state, part = row.call("init", weights), row.call("init", weights[:, parts])
     row.holds(isinstance(state, Mapping), "init must return a state, arrays by name", state)
     alone = one.call("init", weights[1:])
     row.holds("weights" not in state, "init must name its state otherwise than the weights", "weights")
-    for step in (1, 2):
+    for step, gradient in enumerate(gradients, start=1):
         for name, array in state.items():
             what = f"the state {name!r} in the shape of the weights (its own numbers are arrays {(_TRIALS, 1)})"
             row.has("init" if step == 1 else "update", array, weights.shape, what)
-        gradient, options = _drawn(*weights.shape), {"learning_rate": rate, "step": step}
+        options = {"learning_rate": rate, "step": step}
         both = row.call("update", gradient, state, **options)
         row.holds(isinstance(both, tuple) and len(both) == 2, "update must return the update and the state", type(both))
         update, after = both

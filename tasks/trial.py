@@ -80,7 +80,7 @@ class Task(Protocol):
         """Return the fields of ``trial`` that have no influence on its result: its key leaves them out."""
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return what trials must have in common to be computed as one fused group."""
+        """Return what trials must have in common to be computed as one fused group; the first one's task runs it."""
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Raise a `ConfigError` where the trial cannot run on the dataset, before anything starts."""

@@ -47,8 +47,8 @@ class LocalSearch:
         return frozenset({"optimizer", "clip"})
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return the kind of the loss's coordinates where the search may be in score space."""
-        return (type(trial.loss.coordinates),) if isinstance(trial.model, ScoreLinear) else ()
+        """Return the loss's coordinates where the search may be in score space: a group moves along those of one."""
+        return (trial.loss.coordinates,) if isinstance(trial.model, ScoreLinear) else ()
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Accept any trial."""

@@ -61,7 +61,7 @@ class Study(abc.ABC):
     @final
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
         """Return the trial itself: it is never fused, the points of the study are its trial axis."""
-        return (trial,)
+        return (repr(trial),)
 
     @final
     def run(

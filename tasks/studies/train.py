@@ -17,6 +17,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Pause, Result
 from tasks.fused.problem import Problem
+from tasks.rows import field_values
 from tasks.studies.curves import Curves
 
 if TYPE_CHECKING:
@@ -40,10 +41,15 @@ class Train:
         return trial.strategy.unused() | ({"data_seed"} if trial.batch_size is None else set())
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return what decides which examples each step sees, and which arithmetic is done on them."""
+        """Return what decides which examples each step sees, and which arithmetic is done on them.
+
+        The task of a group's first trial runs all, so that those of a group are equal, whatever fields a task adds.
+        """
         strategy = (type(trial.strategy), *trial.strategy.fusion_key(trial))
         data = (trial.batch_size, None if trial.batch_size is None else trial.data_seed)
-        return (*strategy, trial.model, data, trial.steps, trial.record_every, trial.evaluate_every)
+        # A field may be a mapping, which cannot be hashed.
+        rows = [(type(row), repr(field_values(row))) for row in (trial.task, trial.model)]
+        return (*strategy, *rows, data, trial.steps, trial.record_every, trial.evaluate_every)
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Refuse a batch larger than the training set, and what model and strategy refuse."""

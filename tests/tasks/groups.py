@@ -3,7 +3,7 @@
 from tasks.losses import LOSSES
 from tasks.strategies import STRATEGIES
 
-KINDS = {type(kind.coordinates) for kind in LOSSES.values()}
+KINDS = {kind.coordinates for kind in LOSSES.values()}
 """Kinds of coordinates: a strategy that goes along them has a group for each, every other has one for all losses."""
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from tasks.coordinates import Differences
 from tasks.datasets import DATASETS
 from tasks.errors import ConfigError
 from tasks.losses import LOSSES, Softmax, Svm
@@ -126,6 +127,46 @@ class Normed(Momentum):
     def update(self, gradient, state, *, learning_rate, step):
         del step
         return -learning_rate * gradient / np.linalg.norm(gradient, axis=-1, keepdims=True), state
+
+
+@row
+class Curved(Momentum):
+    """It takes the norm of what a gradient differs by from the one before."""
+
+    elementwise: ClassVar[bool] = False
+
+    def init(self, weights):
+        return {"gradient": np.zeros_like(weights), "update": np.zeros_like(weights)}
+
+    def update(self, gradient, state, *, learning_rate, step):
+        turn, factor = gradient - state["gradient"], learning_rate
+        if step > 1:  # Barzilai and Borwein 1988
+            factor = np.abs(np.vecdot(state["update"], turn) / np.vecdot(turn, turn))[:, None]
+        return -factor * gradient, {"gradient": gradient, "update": -factor * gradient}
+
+
+@row
+class Flat(Curved):
+    """Elementwise, it says, but it takes that norm."""
+
+    elementwise: ClassVar[bool] = True
+
+
+def test_a_rule_of_the_change_of_the_gradient_passes(digits):
+    REHEARSALS["optimizer"](Trial(task=Train(), optimizer=Curved()), digits)
+
+
+class Listed(Differences):
+    """Coordinates that cannot be hashed."""
+
+    __hash__ = None
+
+
+@row
+class Unhashed(Softmax):
+    """Its coordinates cannot be hashed."""
+
+    coordinates: ClassVar[Differences] = Listed()
 
 
 @row
@@ -330,6 +371,8 @@ def test_what_a_strategy_says_before_it_computes_is_rehearsed_too(digits, method
             Normed,
             "Normed.update must return the same for some of the weights, as elementwise says",
         ),
+        ("optimizer", Flat, "Flat.update must return the same for some of the weights, as elementwise says"),
+        ("loss", Unhashed, "Unhashed.coordinates must be what can be hashed, got "),
         ("optimizer", Counting, "Counting.init must return the state 'count' in the shape of the weights (its own num"),
         ("optimizer", InPlace, "InPlace.update must leave the arrays it is given, got changed ones"),
         ("optimizer", Taken, "Taken.init must name its state otherwise than the weights, got weights"),

@@ -1,17 +1,20 @@
 """Trials whose rows differ in a number are computed as one, and in anything else apart: every bit is as alone."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from tasks.coordinates import Differences
-from tasks.losses import SquaredHinge, Svm
-from tasks.models import Mlp
+from tasks.coordinates import Differences, Signed
+from tasks.losses import Logistic, SquaredHinge, Svm
+from tasks.models import Linear, Mlp
 from tasks.optimizers import Momentum
 from tasks.regularizers import L1, L2
 from tasks.strategies import STRATEGIES
+from tasks.studies.gradient_check import GradientCheck
+from tasks.studies.train import Train
 from tests.tasks.trainings import by_trial, run, trial
 
 
@@ -169,6 +172,70 @@ def test_an_optimizer_begins_with_each_trials_own_numbers(small_dataset, clip):
     (group,) = assert_fused_as_alone(trials, small_dataset)
     few, many = by_trial(*run(group, small_dataset))
     assert few[0]["train/update_ratio"] != many[0]["train/update_ratio"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relabelled(Train):
+    """A training on labels that are moved by a number of classes."""
+
+    by: int = 0
+
+    def run(self, trials, dataset, **options):
+        labels = (dataset.train.labels + self.by) % len(dataset.classes)
+        return Train.run(self, trials, replace(dataset, train=replace(dataset.train, labels=labels)), **options)
+
+
+def test_trials_of_a_task_that_adds_a_field_are_fused_by_its_value(small_dataset):
+    trials = [replace(trial(seed=seed), task=Relabelled(by=by)) for by in (0, 1) for seed in (0, 1)]
+    assert [len(group) for group in assert_fused_as_alone(trials, small_dataset)] == [2, 2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted(Linear):
+    """A linear model with a mapping, which cannot be hashed."""
+
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+
+@pytest.mark.parametrize("task", [Train(), GradientCheck(examples=10)])
+def test_a_model_with_a_mapping_is_computed_as_any_other(small_dataset, task):
+    rows = [Linear(), Noted(notes={"a": 1}), Noted(notes={"a": 1}), Noted(notes={"a": 2})]
+    trials = [replace(trial(), task=task, model=row, seed=seed) for seed, row in enumerate(rows)]
+    groups = assert_fused_as_alone(trials, small_dataset)
+    assert [len(group) for group in groups] == ([1, 2, 1] if task.trains else [1, 1, 1, 1])
+
+
+class Scaled(Signed):
+    """Coordinates of a number of their own."""
+
+    def __init__(self, factor):
+        self._factor = factor
+
+    def changes(self, scores, labels):
+        return self._factor * Signed.changes(self, scores, labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharp(Logistic):
+    """The logistic loss of twice the scores."""
+
+    coordinates: ClassVar[Scaled] = Scaled(2.0)
+
+    def losses_and_gradient(self, scores, labels):
+        losses, slope = Logistic().losses_and_gradient(2 * scores, labels)
+        return losses, 2 * slope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharper(Sharp):
+    """The logistic loss of five times the scores."""
+
+    coordinates: ClassVar[Scaled] = Scaled(5.0)
+
+
+def test_losses_of_other_coordinates_of_one_class_are_each_its_own(small_dataset):
+    trials = [trial("local", loss=loss, batch_size=None) for loss in (Sharp(), Sharper())]
+    assert [len(group) for group in assert_fused_as_alone(trials, small_dataset)] == [1, 1]
 
 
 def namesake(kind):

@@ -29,7 +29,7 @@ def on_batches(*sizes):
 
 
 def run(trials, dataset, *, threads=1, **options):
-    events = list(Train().run(trials, dataset, threads=threads, **options))
+    events = list(trials[0].task.run(trials, dataset, threads=threads, **options))
     curves = {}
     for event in events:
         if isinstance(event, Curve):
@@ -58,4 +58,4 @@ def assert_same_arrays(result, other):
 
 
 def by_trial(curves, results):
-    return [(curves[k], results[k]) for k in sorted(results)]
+    return [(curves.get(k, {}), results[k]) for k in sorted(results)]
