@@ -32,7 +32,7 @@ class Interrupted(BaseException):  # like KeyboardInterrupt: `except Exception` 
 
 
 class HydraBypass(BaseException):
-    """Carries an expected error past Hydra, which would print more about it than the user needs."""
+    """Carries an error past Hydra, which would print its overrides, also a password, and more than the user needs."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))

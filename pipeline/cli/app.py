@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pipeline.address import redact
-from pipeline.cli.error_messages import EXPECTED, is_expected, message_of
+from pipeline.cli.error_messages import is_expected, message_of
 from pipeline.config.schema import parse
 from pipeline.config.tables import faults
 from pipeline.entry import is_unread
@@ -133,8 +133,8 @@ def run_trial(config: DictConfig) -> float | None:
         point = Point(index=0, overrides=overrides, config=parse(plain_values(config)))
         end = run.run_trial(point, Path(job.runtime.output_dir))
         if isinstance(end, Exception):
-            raise end
-    except EXPECTED as error:
+            raise end  # noqa: TRY301  # it goes the way of all that is raised above
+    except Exception as error:
         # In a multirun Hydra's launcher must catch the error, to go on with the other jobs.
         if job.mode == RunMode.MULTIRUN:
             raise

@@ -287,3 +287,13 @@ def test_the_overrides_of_a_failed_job_are_shown_without_a_password(tmp_path, ca
     assert "Error executing job with overrides: ['seed=3', 'tracking.uri=" in told
     assert "***@host/db" in told
     assert SECRET not in told
+
+
+def test_an_unexpected_error_of_a_lone_trial_is_shown_without_the_overrides_of_hydra(tmp_path, capsys, monkeypatch):
+    # given an error that is nobody's choice, and a password among the overrides
+    monkeypatch.setattr(watching, "surroundings", lambda: {}["a bug"])
+
+    with pytest.raises(KeyError, match="a bug"):
+        command(tmp_path / "ours", f"tracking.uri=postgresql://ann:{SECRET}@host/db")
+
+    assert capsys.readouterr().err == ""
