@@ -121,7 +121,8 @@ def connect(uri: str, *, create: bool, experiment: str | None = None) -> MlflowC
                 if sqlalchemy.inspect(connection).has_table("alembic_version"):
                     _check_revision(uri, connection.exec_driver_sql)
         with _locked(uri), http_variables(uri, _CONNECT_VARIABLES):
-            if (file := sqlite_file(uri)) and _is_empty(file):
+            # A link stays one: MLflow makes the tables where it leads to.
+            if (file := sqlite_file(uri)) and not file.is_symlink() and _is_empty(file):
                 _create(uri, file)
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)

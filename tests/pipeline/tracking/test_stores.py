@@ -169,6 +169,18 @@ def test_a_store_that_cannot_be_created_leaves_no_part_of_it(tmp_path):
     assert [one.name for one in connect(uri, create=True).search_experiments()] == ["Default"]
 
 
+def test_a_link_to_where_a_store_shall_be_stays_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "mlflow.db"
+    link.symlink_to("disk/runs.db")
+
+    connect(f"sqlite:///{link}", create=True)
+
+    assert link.is_symlink()
+    assert connect(f"sqlite:///{tmp_path}/disk/runs.db", create=False).search_experiments()[0].name == "Default"
+    assert [file.name for file in (tmp_path / "disk").iterdir()] == ["runs.db"]
+
+
 def test_a_process_that_is_killed_while_it_creates_a_store_leaves_one_that_can_be_used(tmp_path):
     uri, files = f"sqlite:///{tmp_path}/mlflow.db", [tmp_path / "mlflow.db", tmp_path / "mlflow.db.part"]
     code = f"from pipeline.tracking.connection import connect; connect({uri!r}, create=True)"
