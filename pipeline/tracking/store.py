@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import tempfile
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.address import how_to_look, sqlite_file
+from pipeline.errors import RecordError
 from pipeline.record.artifacts import LONGEST_NAME, run_tags, shorten
 from pipeline.record.outbox import Change
 from pipeline.record.runs import Runs, SweepRun
@@ -59,6 +61,8 @@ class Store:
         self.attempted: set[str] = set()
         self._unconfirmed: set[str] = set()
         self.experiment_id = open_experiment(client, uri, experiment)
+        file = sqlite_file(uri)
+        self._file = None if file is None else (file, file.stat())
 
     def create_run(self, name: str, tags: Mapping[str, str], start: int) -> str:
         """Create a run that started at ``start`` (milliseconds since the epoch) and return its id."""
@@ -94,10 +98,17 @@ class Store:
         return refused
 
     def _require_file(self) -> None:
-        """Raise an `OSError` where the store's file is gone, of which SQLite would say that it is read-only."""
-        file = sqlite_file(self.uri)
-        if file is not None and not file.is_file():
+        """Raise an error where the store's file is gone or replaced, of which SQLite would say that it is read-only.
+
+        It is an `OSError` where the file may come back.
+        """
+        if self._file is None:
+            return
+        file, opened = self._file
+        if not file.is_file():
             raise FileNotFoundError(f"the file is gone, and is written to again once it is back: {file}")
+        if not os.path.samestat(opened, file.stat()):
+            raise RecordError(f"another file is in the place of {file}")
 
     def load_ids(self, prefix: str) -> None:
         """Load into ``ids`` the runs that another process has created by names that begin with ``prefix``."""

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from mlflow.entities import Metric
 
+from pipeline.errors import RecordError
 from pipeline.record.outbox import Change
-from pipeline.tracking.connection import connect, revisions
+from pipeline.tracking.connection import connect, is_refusal, revisions
 from pipeline.tracking.sqlite_store import TESTED_REVISIONS, SqliteStore, _obstacle, open_store
 from pipeline.tracking.store import RUN_TAG, Store
 from tests.pipeline.disturbed import Sweep
@@ -71,7 +72,7 @@ def test_both_ways_write_the_same_batches(store, plain):
     assert (latest["a"], params["p149"], tags["t0"], tags["t119"]) == ("nan", "149", "y", "x")
 
 
-def test_a_file_that_is_gone_is_said_to_be_and_written_to_once_it_is_back(store_uri, store, plain, tmp_path):
+def test_a_file_that_is_gone_or_replaced_is_named_and_written_to_once_it_is_back(store_uri, store, plain, tmp_path):
     file, away = Path(store_uri.removeprefix("sqlite:///")), tmp_path / "away.db"
     for way in (store, plain):
         run_id = way.create_run("run", {}, 0)
@@ -83,6 +84,12 @@ def test_a_file_that_is_gone_is_said_to_be_and_written_to_once_it_is_back(store_
         with pytest.raises(FileNotFoundError, match=f"the file is gone.*{file}"):
             way.apply(some)
         assert not file.exists()
+
+        # and another that is put there, even a copy, is not waited for
+        shutil.copy(away, file)
+        with pytest.raises(RecordError, match=f"another file is in the place of {file}") as refused:
+            way.apply(some)
+        assert is_refusal(refused.value)
 
         away.rename(file)
         assert way.apply(some) == []
