@@ -72,8 +72,9 @@ class Search:
                 rehearse(options.sampler, dict(space.distributions), options.directions)
         self.startup = startup(sampler)
         self._study = open_study(sampler, space, options)
-        if options.sampler.get("seed") is None and (before := len(self._known())):
-            self._reseed(before)
+        self._before = len(self._known())
+        if options.sampler.get("seed") is None and self._before:
+            self._reseed(self._before)
         self._visited = self._visited_before(grid) if self._grid is not None else []
         if self.points is not None:
             self.points -= len(self._visited)
@@ -269,6 +270,8 @@ class Search:
         if not self._trials:
             self._since = trial.number
             trial.set_user_attr(_FIRST, self._marks())
+            if self._options.sampler.get("seed") is None and trial.number > self._before:
+                self._reseed(trial.number)  # another process has begun in the same study at the same moment
         trial.set_user_attr(_SEARCH, self._since)
 
     def _require_free(self, suggested: Mapping[str, Any]) -> None:

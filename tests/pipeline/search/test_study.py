@@ -75,6 +75,16 @@ def test_a_search_without_a_seed_proposes_other_points_where_its_study_has_trial
     assert [search.ask().overrides for _ in after] not in [[one.overrides for one in part] for part in (before, after)]
 
 
+@pytest.mark.parametrize("name", ["random", "tpe"])
+def test_searches_without_a_seed_that_begin_at_the_same_moment_propose_other_points_from_the_second_on(storage, name):
+    one, other = made(name, storage=storage), made(name, storage=storage)
+
+    proposed, again = ([search.ask().overrides for _ in range(4)] for search in (one, other))
+
+    assert proposed[0] == again[0]
+    assert all(overrides not in proposed for overrides in again[1:])
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_search_in_a_database_is_resumed_with_its_first_proposal_whatever_it_has_learned_since(storage, name):
     # given a search that has learned, between two others in the same study
