@@ -24,10 +24,12 @@ def default_uri() -> str:
 def tracking_defaults() -> dict[str, str]:
     """Return the keys of ``tracking`` that a variable sets, for Hydra's configs.
 
-    A variable that holds a password is only referred to, since the config is printed and stored.
+    A variable that holds a password is only referred to, since the config is printed and stored. An experiment of
+    which only the id is given has an empty name, which the schema refuses: its name is known to the store alone.
     """
     given = {key: os.environ.get(name, "").strip() for key, name in _VARIABLES.items()}
-    return {
+    nameless = os.environ.get("MLFLOW_EXPERIMENT_ID") and not given["experiment"]
+    return ({"experiment": ""} if nameless else {}) | {
         key: value if redact(value) == value and "${" not in value else f"${{oc.env:{_VARIABLES[key]}}}"
         for key, value in given.items()
         if value

@@ -79,7 +79,8 @@ class Tracking:
 
     def __post_init__(self) -> None:
         require(bool(self.uri.strip()), "tracking.uri", "must not be empty", self.uri)
-        require(bool(self.experiment.strip()), "tracking.experiment", "must not be empty", self.experiment)
+        rule = "must be the name of an experiment (MLFLOW_EXPERIMENT_ID is not read)"
+        require(bool(self.experiment.strip()), "tracking.experiment", rule, self.experiment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,22 @@ TRIAL = ("-m", "pipeline", "engine=inprocess", "steps=2", "dataset=synthetic")
 def test_without_the_variables_the_schema_counts(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", " ")
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
 
     assert tracking_defaults() == {}
     assert default_uri() == "sqlite:///mlflow.db"
+
+
+def test_the_id_of_an_experiment_is_refused_unless_its_name_is_given(tmp_path):
+    named = ("tracking.experiment=mine", "sweep.dry_run=true")
+
+    refused = run(TRIAL, tmp_path, MLFLOW_EXPERIMENT_ID="1")
+    taken = [run([*TRIAL, *named], tmp_path, MLFLOW_EXPERIMENT_ID="1")]
+    taken += [run([*TRIAL, named[1]], tmp_path, MLFLOW_EXPERIMENT_ID="1", MLFLOW_EXPERIMENT_NAME="mine")]
+
+    assert refused.returncode == 2
+    assert "tracking.experiment must be the name of an experiment (MLFLOW_EXPERIMENT_ID is not read)" in refused.stderr
+    assert [one.returncode for one in taken] == [0, 0]
 
 
 def test_a_password_stays_in_its_variable(tmp_path):
