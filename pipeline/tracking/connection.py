@@ -122,25 +122,19 @@ def connect(uri: str, *, create: bool, experiment: str | None = None) -> MlflowC
                     _check_revision(uri, connection.exec_driver_sql)
         with _locked(uri), http_variables(uri, _CONNECT_VARIABLES):
             # A link stays one: MLflow makes the tables where it leads to.
-            if (file := sqlite_file(uri)) and not file.is_symlink() and _is_empty(file):
+            if (file := sqlite_file(uri)) and not (file.is_symlink() or (file.exists() and file.stat().st_size)):
                 _create(uri, file)
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
-            if experiment is not None:
-                _require_active(client.get_experiment_by_name(experiment))
+            if experiment is not None and (found := client.get_experiment_by_name(experiment)):
+                _require_active(found.name, found.lifecycle_stage)
             if file:
                 relocate(file)
     return client
 
 
-def _is_empty(file: Path) -> bool:
-    """Return whether an SQLite file has no tables."""
-    with contextlib.closing(sqlite3.connect(file)) as connection:
-        return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
-
-
 def _create(uri: str, file: Path) -> None:
-    """Create an SQLite store beside an empty file, which it replaces once it is complete.
+    """Create an SQLite store beside its place, which it takes once it is complete.
 
     Created in place, the tables of a killed process would be incomplete, and MLflow could never use the store.
     """
@@ -184,14 +178,14 @@ def open_experiment(client: MlflowClient, uri: str, name: str) -> str:
             place = artifact_folder(file, name).as_uri() if file else None
             kind = {"mlflow.experimentKind": "custom_model_development"}
             return str(client.create_experiment(name, artifact_location=place, tags=kind))
-    _require_active(found)
+    _require_active(name, found.lifecycle_stage)
     return str(found.experiment_id)
 
 
-def _require_active(found: Any) -> None:
-    """Raise a `RecordError` if an experiment is there, but deleted."""
-    if found is not None and found.lifecycle_stage != "active":
-        raise _deleted(found.name)
+def _require_active(experiment: str | None, stage: str) -> None:
+    """Raise a `RecordError` if an experiment has been deleted: MLflow keeps its name."""
+    if stage != "active":
+        raise RecordError(f"tracking.experiment must be an experiment that is not deleted, got {experiment!r}")
 
 
 def children(client: MlflowClient, experiment_id: str, parent: str) -> Iterator[Any]:
@@ -293,9 +287,9 @@ def _probe_file(uri: str, file: Path, *, create: bool, experiment: str | None) -
                     raise unreachable(uri, "it holds no tables of MLflow (--tracking-uri names another store)")
                 return  # MLflow will create its tables
             _check_revision(uri, connection.execute)
-            deleted = "SELECT 1 FROM experiments WHERE name = ? AND lifecycle_stage != 'active'"
-            if connection.execute(deleted, (experiment,)).fetchone():
-                raise _deleted(str(experiment))
+            stages = connection.execute("SELECT lifecycle_stage FROM experiments WHERE name = ?", (experiment,))
+            for (stage,) in stages:
+                _require_active(experiment, stage)
     except (OSError, sqlite3.Error) as error:
         raise unreachable(uri, error) from None
 
@@ -320,8 +314,3 @@ def _check_revision(uri: str, query: Callable[[str], Any]) -> None:
     else:
         how = f"another program made it, or a newer MLflow than is installed here (revision {found})"
     raise RecordError(f"tracking.uri must be a store with the tables of the MLflow here, got {redact(uri)!r}: {how}")
-
-
-def _deleted(experiment: str) -> RecordError:
-    """Return the error for an experiment that has been deleted: MLflow keeps its name."""
-    return RecordError(f"tracking.experiment must be an experiment that is not deleted, got {experiment!r}")
