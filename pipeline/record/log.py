@@ -117,7 +117,7 @@ class Log:
             If the next entry is not as it was written, or incomplete. The file stays as it is until an entry is
             appended: that removes the damaged part.
         RecordError
-            If it holds a trial of a package that is not installed.
+            If it holds a trial of a row, or with a key of one, that is not there: its package is not installed.
         """
         size = os.fstat(self._file).st_size
         with os.fdopen(self._file, "rb", closefd=False) as file:
@@ -257,8 +257,6 @@ class Codec:
         ------
         DamagedError
             If ``content`` is no such pair. Decoding never runs code from the file.
-        RecordError
-            If a trial has a row, or a key of one, that is not there: its package is not installed, or is another.
         """
         self._to_read = io.BytesIO(content)
         try:

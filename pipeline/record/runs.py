@@ -126,17 +126,14 @@ class Runs:
         """Return the run of a trial; start one if it has none."""
         key = started.trial.key
         if key not in self.runs:
-            self.runs[key] = TrialRun(self._new_name(now), started.trial, self.outbox, now)
+            # The names of consecutive runs are ascending: random names would make each transaction change every page of
+            # the store's indices. With the time, none is given again where the end of a log was lost.
+            name = f"{self.prefix}{now:012x}{len(self.names):08x}"
+            self.names.add(name)
+            self.runs[key] = TrialRun(name, started.trial, self.outbox, now)
             setting = {} if self.parent is None else self.parent.setting(started.trial)
             self.runs[key].start(self.opened, started, setting)
         return self.runs[key]
-
-    def _new_name(self, now: int) -> str:
-        # The names of consecutive runs are ascending: random names would make each transaction change every page of
-        # the store's indices. With the time, none is given again where the end of a log was lost.
-        name = f"{self.prefix}{now:012x}{len(self.names):08x}"
-        self.names.add(name)
-        return name
 
     def _recall(self, recalled: Recalled, now: int) -> None:
         before = self.runs.get(recalled.trial.key)

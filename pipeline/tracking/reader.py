@@ -212,11 +212,6 @@ def _measured(run: Any) -> list[str]:
     return sorted(metric for metric in run.data.metrics if not metric.startswith(_CLOCKED))
 
 
-def _last_metrics(run: Any) -> dict[str, float]:
-    """Return the last value of each metric of a run, as it was reported."""
-    return {name: float(_with_infinities(np.array([run.data.metrics[name]]))[0]) for name in _measured(run)}
-
-
 def _one_a_trial(runs: Iterable[Any]) -> list[Any]:
     """Return one run of each trial: the last that ended by itself, or else the last.
 
@@ -263,10 +258,12 @@ def _settings(runs: Iterable[Any], criterion: Criterion) -> list[Setting]:
         tags, params = run.data.tags, dict(sorted(run.data.params.items()))
         seeds = {name: params.pop(name) for name in varied_by_repeats(list(params), criterion.over)}
         read = functools.partial(artifacts.read_tag, run.info.run_id, tags)
+        measured = _measured(run)
+        last = _with_infinities(np.array([run.data.metrics[name] for name in measured], dtype=np.float64))
         repeat = Repeat(
             seeds=tuple(seeds.items()),
             outcome=tags.get("outcome", run.info.status.lower()),
-            metrics=_last_metrics(run),
+            metrics=dict(zip(measured, last.tolist(), strict=True)),
             criterion=criterion,
             index=read(INDEX_TAG, int) if INDEX_TAG in tags else index,  # older records lack it
             trial=run.info.run_name,

@@ -98,10 +98,7 @@ class Store:
         return refused
 
     def _require_file(self) -> None:
-        """Raise an error where the store's file is gone or replaced, of which SQLite would say that it is read-only.
-
-        It is an `OSError` where the file may come back.
-        """
+        """Raise an error where the store's file is gone (it may come back) or replaced: SQLite calls it read-only."""
         if self._file is None:
             return
         file, opened = self._file
