@@ -47,10 +47,11 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     if not _is_table(kinds, every, sizes, side):
         return b""
     figure, panels = blank(panels=len(kinds), title=f"{with_unit(name)} over learning_rate and {side}")
-    scale = score_scale(trials)
+    scale, every_cell = score_scale(trials), []
     for axes, (kind, rates) in zip(panels, every.items(), strict=True):
         cells, letters = _cells(kinds[kind], rates, sizes, side), min(_LARGEST, _WIDTH / columns)
         image = _draw(axes, cells, (len(sizes), len(rates)), scale, letters)
+        every_cell += [cells.get((row, column)) for row in range(len(sizes)) for column in range(len(rates))]
         label(axes, x="learning_rate", y=side if axes is panels[0] else "", title=kind.replace(" ", "\n"))
         axes.grid(visible=False)
         texts = [_text("learning_rate", rate) for rate in rates]
@@ -61,9 +62,15 @@ def draw_heat_maps(trials: Sequence[TrialRecord]) -> bytes:
     colour_bar(figure, image, panels, with_unit(name))
     others = sorted(varied.keys() - {"model", "strategy", "learning_rate", side})
     best = f" · the best over {', '.join(others)}" if others else ""
-    brackets = " · in brackets: stopped early, with its value there" if any(map(stopped, trials)) else ""
-    marks = f"{brackets} · x: diverged{_left_out(trials)}, blank: no result"
-    return captioned(figure, f"{caption_of_draws(trials)}{best}{marks}")
+    marks = {
+        "in brackets: stopped early, with its value there": any(one and stopped(one) for one in every_cell),
+        "x: diverged": any(one and ranking_value(one) is None for one in every_cell),
+        # The message of a mean tells of repeats that diverged; a trial's own may be any.
+        "a mean leaves out repeats that diverged": any(one.is_mean and one.standing.message for one in trials),
+        "blank: no result": None in every_cell,
+    }
+    notes = "".join(f" · {mark}" for mark, is_there in marks.items() if is_there)
+    return captioned(figure, f"{caption_of_draws(trials)}{best}{notes}")
 
 
 def _is_table(
@@ -75,12 +82,6 @@ def _is_table(
     cells = [{(used.get("learning_rate"), used.get(side)) for used in members} for members in every]
     is_readable = rows > 1 and max(columns) > 1 and max(rows, sum(columns)) <= _MOST
     return is_readable and 2 * sum(map(len, cells)) > rows * sum(columns)
-
-
-def _left_out(trials: Sequence[TrialRecord]) -> str:
-    # The message of a mean tells of repeats that diverged; a trial's own may be any.
-    some = any(trial.is_mean and trial.standing.message for trial in trials)
-    return ", a mean leaves out repeats that did" if some else ""
 
 
 def _values(trials: Sequence[TrialRecord], name: str) -> list[Any]:

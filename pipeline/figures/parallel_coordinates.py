@@ -78,7 +78,8 @@ def draw_parallel_coordinates(trials: Sequence[TrialRecord]) -> bytes:
         side.set_visible(False)
     colour_bar(figure, colour, axes, with_unit(name))
     note = f" · {EARLY_NOTE}" if any(map(stopped, trials)) else ""
-    return captioned(figure, f"{caption_of_draws(trials)}{note} · dotted: diverged or not finished")
+    note += " · dotted: diverged or not finished" if ":" in styles else ""
+    return captioned(figure, f"{caption_of_draws(trials)}{note}")
 
 
 _UNUSED = "\0"

@@ -31,9 +31,10 @@ def draw_rungs(trials: Sequence[TrialRecord]) -> bytes:
         return b""
     title = f"{len(early)} of {len(trials)} trials stopped at {counted(len(rungs), 'rung')}"
     figure, (left, right) = blank(panels=2, title=title)
-    _draw_curves(left, shown, rungs, metric, mode)
+    cut = _draw_curves(left, shown, rungs, metric, mode)
     lost = _draw_counts(right, trials, rungs)
-    note = f" · {lost} diverged or failed" if lost else ""
+    note = " · the worst values are beyond the axis" if cut else ""
+    note += f" · {lost} diverged or failed" if lost else ""
     return captioned(figure, f"{caption_of(trials)}{note}", margins={**SIDE_BY_SIDE, "top": 0.86, "wspace": 0.42})
 
 
@@ -46,7 +47,8 @@ def _decisive(trials: Sequence[TrialRecord]) -> tuple[str, str]:
     return metric, rule.get("mode") or mode_of(metric)
 
 
-def _draw_curves(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[float], metric: str, mode: str) -> None:
+def _draw_curves(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[float], metric: str, mode: str) -> bool:
+    """Draw the metric over the steps; return whether some values are beyond the axis."""
     for trial in reversed(trials):  # the best last, on top of the others
         curve = trial.curves[metric]
         colour, width = (QUIET, 0.7) if stopped(trial) else (BLUE, 2)
@@ -60,6 +62,9 @@ def _draw_curves(axes: Axes, trials: Sequence[TrialRecord], rungs: Sequence[floa
     if is_logarithmic(metric, limits):
         logarithmic(axes, "y")
     axes.set_ylim(*limits)
+    low, high = limits
+    every = factor(metric) * np.concatenate([trial.curves[metric].values for trial in trials])
+    return bool(((every < low) | (every > high)).any())
 
 
 def _limits(trials: Sequence[TrialRecord], metric: str, mode: str) -> tuple[float, float]:

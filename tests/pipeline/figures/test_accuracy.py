@@ -35,6 +35,17 @@ def test_trials_that_fill_a_table_have_a_heat_map_and_those_of_a_search_do_not(r
     assert not draw_heat_maps(grid(record, [0.1 / (k + 1) for k in range(20)], (16, 32)))
 
 
+def test_the_caption_of_a_heat_map_tells_of_the_marks_that_are_in_it(record, figures):
+    whole = grid(record, (0.1, 0.01), (16, 32))
+    lost = record(0.5, Outcome.DIVERGED, learning_rate=0.001, batch_size=16)
+
+    draw_heat_maps(whole)
+    draw_heat_maps([*whole, lost])
+
+    captions = [figure.texts[-1].get_text().replace("\n", " ") for figure in figures]
+    assert [("x: diverged" in text, "blank: no result" in text) for text in captions] == [(False, False), (True, True)]
+
+
 @pytest.mark.parametrize("count", [2, 4, 16])
 def test_the_ticks_of_a_heat_map_do_not_overlap(record, figures, count):
     draw_heat_maps(grid(record, [1.2345678e-4 * (k + 1) for k in range(count)], (16, 32)))

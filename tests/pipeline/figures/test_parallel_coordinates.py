@@ -63,3 +63,13 @@ def test_values_that_some_trials_do_not_use_come_last_whatever_they_are(record):
 
     assert _values(trials, "optimizer") == ["adam", "sgd", None]
     assert _values(trials, "batch_size") == [trials[0].standing.trial.trial.batch_size]
+
+
+def test_the_caption_tells_of_dotted_lines_where_there_are_any(record, figures):
+    trials = [record(0.5, learning_rate=rate, batch_size=size) for rate in (1.0, 2.0) for size in (8, 9)]
+
+    draw_parallel_coordinates(trials)
+    draw_parallel_coordinates([*trials, record(0.5, Outcome.DIVERGED, learning_rate=3.0)])
+
+    captions = [figure.texts[-1].get_text().replace("\n", " ") for figure in figures]
+    assert ["dotted: diverged" in caption for caption in captions] == [False, True]

@@ -48,6 +48,17 @@ def test_the_accuracy_at_rungs_is_in_percent(record, figures):
     assert (low < 25, high > 50) == (True, True)
 
 
+@pytest.mark.parametrize(("worst", "told"), [(0.0, True), (0.5, False)])
+def test_that_the_worst_values_are_out_of_view_is_told(record, figures, worst, told):
+    trials = [record(0.9), record(0.5, Outcome.STOPPED, learning_rate=2.0)]
+    values = np.array([worst] + [0.5] * 99)
+    trials[0].curves["val/accuracy"] = Series(steps=np.arange(1, 101), values=values)
+
+    draw_rungs(trials)
+
+    assert ("the worst values are beyond the axis" in figures[0].texts[-1].get_text().replace("\n", " ")) is told
+
+
 @pytest.mark.parametrize(("mode", "best"), [("max", 1000.0), ("min", -1000.0)])
 def test_the_best_curves_of_a_funnel_are_in_view_whatever_the_metric_is(record, mode, best):
     # given a metric of one's own, which is no accuracy, with one value far better and one far worse than the others

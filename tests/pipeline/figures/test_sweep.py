@@ -8,7 +8,7 @@ from PIL import Image
 
 from pipeline.figures.drawings import SWEEP_FIGURES
 from pipeline.figures.extremes import draw_extremes
-from pipeline.figures.heat_maps import _left_out, draw_heat_maps
+from pipeline.figures.heat_maps import draw_heat_maps
 from pipeline.figures.metrics import draw_metrics
 from pipeline.figures.parallel_coordinates import draw_parallel_coordinates
 from pipeline.figures.slices import draw_slices
@@ -283,10 +283,13 @@ def test_only_what_diverged_is_drawn_too(record):
     assert set(drawn(trials)) == {"best_loss.png", "best_and_worst.png"}
 
 
-def test_a_message_of_a_trial_is_not_taken_for_that_of_a_mean(record):
-    trials = [record(0.5, learning_rate=0.1), record(0.5, Outcome.DIVERGED, learning_rate=1.0)]
+def test_a_message_of_a_trial_is_not_taken_for_that_of_a_mean(record, figures):
+    trials = [record(0.5, learning_rate=rate, batch_size=size) for rate in (0.1, 1.0) for size in (8, 9)]
     trials[1].standing.message = "the loss was infinite at step 30"
     means = [TrialRecord(standing=trial.standing, curves=trial.curves, is_mean=True) for trial in trials]
 
-    assert _left_out(trials) == ""
-    assert _left_out(means)
+    draw_heat_maps(trials)
+    draw_heat_maps(means)
+
+    captions = [figure.texts[-1].get_text().replace("\n", " ") for figure in figures]
+    assert ["a mean leaves out repeats that diverged" in caption for caption in captions] == [False, True]
