@@ -189,23 +189,31 @@ class Loading:
 
 
 def show_table(console: Console, tally: Tally) -> None:
-    """Print the result table, the best first, of settings if there are repeats, and the trials' messages."""
+    """Print the result table, the best first, of settings if there are repeats, and the trials' messages.
+
+    Trials of another task, which have values in none of its columns, follow in a list of all their metrics.
+    """
     ranking, settings = tally.ranking(), tally.settings()
     measured = {name for standing in ranking for name in standing.metrics}
     names = tally.criterion.columns(standing.metrics for standing in ranking)
+    compared = {one.setting for one in ranking if not (names and one.metrics and one.metrics.keys().isdisjoint(names))}
+    others = [one for one in ranking if one.setting not in compared]
+    ranking = [one for one in ranking if one.setting in compared]
     repeated, shown = tally.repeated and bool(names), ranking[:MAX_ROWS]
     if repeated:
-        _print_fitting(console, *setting_table(settings, most=MAX_ROWS))
+        _print_fitting(console, *setting_table([one for one in settings if one.key in compared], most=MAX_ROWS))
     elif names or not measured:
         front = on_front_of(settings)
         rows = [[*_ranked(one, names), *([front[one.setting]] if front else []), one.ending] for one in shown]
         _print_fitting(console, ["trial", *names, *([FRONT] if front else []), "outcome"], rows)
     else:
         console.print(_listed(shown))
-    for standing in [] if repeated else shown:
+    if others:
+        console.print(_listed(others[:MAX_ROWS]))
+    for standing in [*([] if repeated else shown), *others[:MAX_ROWS]]:
         if standing.message and standing.outcome is not Outcome.FAILED:  # failures are printed at the very end
             console.print(f"{standing.trial.name}: {standing.message}")
-    if (more := len(settings if repeated else ranking) - MAX_ROWS) > 0:
+    if (more := len(compared if repeated else ranking) + len(others[MAX_ROWS:]) - MAX_ROWS) > 0:
         what = counted(more, "more setting") if repeated else f"{more} more"
         console.print(f"and {what} in the record")
     _show_unranked(console, tally, measured)
@@ -337,8 +345,8 @@ def show_forecast(console: Console, forecast: Forecast, *, seconds: float | None
     """Print the forecast of a stopping rule, for a plan that takes ``seconds`` without one (None: unknown)."""
     reached = ", ".join(f"{count} to step {step}" for step, count in forecast.reached.items())
     share = f"{100 * forecast.share:.0f} % of the steps"
-    if seconds is not None:
-        share += f", about {_duration(forecast.share * seconds)} instead of {_duration(seconds)}"
+    if seconds is not None and (less := _duration(forecast.share * seconds)) != (all_steps := _duration(seconds)):
+        share += f", about {less} instead of {all_steps}"
     console.print(f"stopping: {reached}, if their ranking stays as at the first rung; {share}", soft_wrap=True)
 
 

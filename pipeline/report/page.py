@@ -67,7 +67,7 @@ def comparison_page(one: RecordedSweep, other: RecordedSweep) -> str:
     figures = dict.fromkeys([*one.figures, *other.figures])
     return _page(
         f"{one.name} and {other.name}",
-        f"<p>A: {escape(_summary(one))}<br>B: {escape(_summary(other))}</p>",
+        f"<p>A: {escape(one.name)}: {escape(_summary(one))}<br>B: {escape(other.name)}: {escape(_summary(other))}</p>",
         *_settings_of_both(one, other),
         "<h2>Trials</h2>",
         _pairs(one, other),
@@ -92,7 +92,7 @@ def environment(tags: Mapping[str, str]) -> dict[str, str]:
 def _summary(sweep: RecordedSweep) -> str:
     counts = Counter(run.outcome for run in sweep.runs)
     each = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    return f"{sweep.name}: {sweep.status.lower()}, {counted(len(sweep.runs), 'trial')} ({each}), run {sweep.run_id}"
+    return f"{sweep.status.lower()}, {counted(len(sweep.runs), 'trial')} ({each}), run {sweep.run_id}"
 
 
 def _drawn(run: Repeat, sweep: RecordedSweep) -> str:
@@ -176,8 +176,15 @@ def _paragraphs(sentences: Iterable[str]) -> str:
 
 
 def _trials(sweep: RecordedSweep) -> str:
-    runs = sweep.runs
+    """Return the table of trials, and one of those of another task, which have values in none of its columns."""
+    names = sweep.criterion.columns(run.metrics for run in sweep.runs)
+    others = [run for run in sweep.runs if names and run.metrics and run.metrics.keys().isdisjoint(names)]
     first = sweep.best is not None and not are_repeated(sweep.settings)  # with repeats, no trial is the winner
+    table = _runs([run for run in sweep.runs if run not in others], sweep, first=first)
+    return table + (_runs(others, sweep, first=False) if others else "")
+
+
+def _runs(runs: Sequence[Repeat], sweep: RecordedSweep, *, first: bool) -> str:
     measured = {name for run in runs for name in run.metrics}
     metrics = sweep.criterion.columns(run.metrics for run in runs) or sorted(measured)
     front = {} if are_repeated(sweep.settings) else on_front_of(sweep.settings)

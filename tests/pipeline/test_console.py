@@ -219,6 +219,30 @@ def test_other_measures_are_listed_one_a_line(trials, console):
     assert lines[1:] == [["first", "check/largest", "1e-07", "complete"], ["check/median", "2e-09"]]
 
 
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_trials_of_another_task_are_listed_with_their_own_measures(trial, console, repeats):
+    # given a training and a gradient check
+    one, other = (
+        [trial(f"{name} {seed}", loss={"name": name}, seed=seed) for seed in range(repeats)]
+        for name in ("svm", "softmax")
+    )
+    tally = Tally([*one, *other])
+    for trained, checked in zip(one, other, strict=True):
+        tally.count(finished(trained, val_accuracy=0.75))
+        tally.count(finished(checked, message="good", check_worst=1e-7))
+
+    show_table(console, tally)
+
+    lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+    assert lines[:2] == (
+        ["trial val/accuracy outcome", "svm 0 0.75 complete"]
+        if repeats == 1
+        else ["setting repeats val/accuracy 95 % interval", "gradient svm 2 0.75 ± 0 0.75 to 0.75"]
+    )
+    assert lines[2:4] == ["trial metric value outcome", "softmax 0 check/worst 1e-07 complete"]
+    assert lines[3 + repeats] == "softmax 0: good"
+
+
 def test_less_of_a_loss_is_better_and_its_column_is_the_first(trials, console):
     tally = Tally(trials, Criterion(metric="val/loss", mode="min"))
     for planned, loss, accuracy in zip(trials, (0.5, 0.25, 2.0), (0.9, 0.8, 0.7), strict=True):

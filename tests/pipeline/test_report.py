@@ -194,6 +194,20 @@ def test_of_more_rows_than_a_table_shows_none_is_there_without_its_other_half(mo
     assert "and 2 more" in sweep_page(swept(*names, repeats=repeats))
 
 
+def test_trials_of_another_task_have_a_table_of_their_own():
+    both = swept("train", "check")
+    runs = both.runs[0], dataclasses.replace(both.runs[1], metrics={"check/worst": 1e-7})
+
+    page = sweep_page(dataclasses.replace(both, runs=runs))
+
+    assert rows(page)[:4] == [
+        ["trial", "val/accuracy", "outcome"],
+        ["train", "0.5", "complete"],
+        ["trial", "check/worst", "outcome"],
+        ["check", "1e-07", "complete"],
+    ]
+
+
 def test_trials_whose_rounded_names_are_the_same_are_all_compared():
     both = comparison_page(swept("lr=0.123457", "lr=0.123457"), swept("lr=0.123457", "lr=0.123457", "lr=1"))
 
