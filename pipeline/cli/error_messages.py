@@ -149,6 +149,8 @@ def _hydra_text(error: HydraException) -> str:
     detail = f": {_first_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
     if detail.endswith("Set[str]"):  # Hydra's own class of a sweep has tags
         detail = ": a mapping must hold sweeps as texts in quotes, as in {KEY: 'interval(0,1)'}"
+    if "NoneType is incompatible" in text:
+        detail = ": null must be listed without a function, as in KEY=null,1"
     text = text.partition("Config search path:")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("See https")]
     return "; ".join(lines) + detail

@@ -54,6 +54,7 @@ BAD = {
     ("-m", "learning_rate=1e-3,", "1e-2"): "learning_rate=1e-3, cannot be read as KEY=VALUE: values are listed without",
     ("-m", "learning_rate=1e-3", "1e-2"): "1e-2 cannot be read as KEY=VALUE: values are listed without",
     ("model=mlp", "model.hidden=[10"): "model.hidden=[10 cannot be read as KEY=VALUE: ",
+    ("-m", "clip=choice(null,1)"): ": null must be listed without a function, as in KEY=null,1",
     ("-m", "learning_rate=(1,2)"): "learning_rate=(1,2) cannot be read as KEY=VALUE: ",
     ("batch_size=0",): "batch_size must be >= 1, or null for the full training set, got 0",
     ("trial=3",): "trial must be a group of keys",
