@@ -33,6 +33,7 @@ from tasks.datasets.source import load
 from tasks.errors import ConfigError, require
 from tasks.rehearsal import REHEARSALS
 from tasks.rows import field_values, row_name
+from tasks.schedules import Schedule
 from tasks.trial import Trial, uses_model
 from tasks.trial import check as check_trial
 
@@ -132,7 +133,7 @@ def first_plan(
     console: Console,
     swept: SweptValues | None,
 ) -> Plan:
-    """Return the plan of a source's first points; print what it will propose, what is folded, best, and not compared.
+    """Return the plan of a source's first points; print what is proposed, folded, best, cut and not compared.
 
     Refuse a metric that no trial reports, and what may be proposed later and cannot be computed.
     """
@@ -147,11 +148,31 @@ def first_plan(
     if len(trials) > 1 and not source.objectives:  # the ends of a search are told with its plan
         for sentence in guessed(config):
             console.print(sentence)
+    for sentence in _cut_schedules(trials):
+        console.print(sentence)
     others = sorted({row_name(TABLES["task"], t.trial.task) for t in plan.trials if not t.trial.task.trains})
     if config.stopping.stops and others:
         rule = row_name(TABLES["stopping"], config.stopping)
         console.print(f"stopping={rule} compares trainings: trials of task={', '.join(others)} run to their end")
     return plan
+
+
+def _cut_schedules(trials: Iterable[Trial]) -> list[str]:
+    """Return a sentence for each schedule that changes nothing in the steps of a trial, or does not come to 1."""
+    found: dict[tuple[str, int], Schedule] = {}
+    for trial in trials:
+        keys = ", ".join(f"{key}={value}" for key, value in field_values(trial.schedule).items())
+        if keys and trial.steps > 1 and "schedule" not in trial.task.unused(trial):
+            found[f"schedule={row_name(TABLES['schedule'], trial.schedule)} ({keys})", trial.steps] = trial.schedule
+    told: dict[str, str] = {}
+    for (name, steps), schedule in sorted(found.items(), key=lambda one: one[0]):  # of several, the most steps
+        first, every = schedule.factor(1, steps), range(2, steps + 1)
+        if all(schedule.factor(step, steps) == first for step in every):
+            told[name] = f"{name} changes nothing in steps={steps}"
+        elif first < 1 and all(schedule.factor(step, steps) < 1 for step in every):
+            most = max(schedule.factor(step, steps) for step in every)
+            told[name] = f"{name} reaches only {most:.2g} of the learning rate in steps={steps}"
+    return list(told.values())
 
 
 def show_dry_run(points: Sequence[Point], source: PointSource, console: Console, *, lone: bool) -> None:

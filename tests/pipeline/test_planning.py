@@ -98,6 +98,27 @@ def test_which_end_is_best_is_told_where_neither_the_config_nor_the_name_says_it
     assert guessed(config) == told
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"schedule": {"name": "step"}, "steps": 250}, ["step (every=250, decay=0.5) changes nothing in steps=250"]),
+        ({"schedule": {"name": "step"}, "steps": 251}, []),
+        ({"schedule": {"name": "warm_up"}, "steps": 25}, ["warm_up (over=100) reaches only 0.25 of the learning rate"]),
+        ({"schedule": {"name": "warm_up"}, "steps": 100}, []),
+        ({"schedule": {"name": "cosine"}, "steps": 2}, []),
+        ({"schedule": {"name": "step"}, "steps": 9, "strategy": {"name": "random"}}, []),  # which does not use it
+        ({"steps": 9}, []),
+    ],
+)
+def test_a_schedule_that_the_steps_cut_short_is_told_before_anything_starts(values, told):
+    console = Console(file=io.StringIO(), width=200)
+
+    show_dry_run([point(**values)], Grid([]), console, lone=True)
+
+    said = [line for line in console.file.getvalue().splitlines() if line.startswith("schedule=")]
+    assert [line.startswith(f"schedule={text}") for line, text in zip(said, told, strict=True)] == [True] * len(told)
+
+
 def test_a_search_is_named_by_its_keys_where_the_repeats_of_one_point_differ_in_their_seeds_only(dataset):
     one = point(sweep={"repeats": 2})
     plan = plan_points(repeated([one]), dataset, one.config)
