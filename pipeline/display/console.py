@@ -332,10 +332,10 @@ def show_plan(
     table = _table("group", "trials", "strategy", "batch_size", "steps", "first trial")
     for place, group in enumerate(groups[:MAX_ROWS]):
         first = group.trials[0]
-        used = used_values(first.trial)  # a user's own task may use neither a strategy nor a batch size
+        used = used_values(first.trial)  # a task may use neither a strategy nor a batch size, nor steps
         size = text_of("batch_size", used["batch_size"]) if "batch_size" in used else ""
-        strategy = str(used.get("strategy", ""))
-        table.add_row(str(place), str(len(group.trials)), strategy, size, str(first.trial.steps), first.name)
+        strategy, steps = (str(used.get(key, "")) for key in ("strategy", "steps"))
+        table.add_row(str(place), str(len(group.trials)), strategy, size, steps, first.name)
     console.print(table)
     if len(groups) > MAX_ROWS:
         console.print(f"and {counted(len(groups) - MAX_ROWS, 'more group')}")

@@ -22,7 +22,8 @@ def sentence(decided: Decided) -> str:
     pool = f" of pool {decision.pool}" if decision.pool else ""
     more = " more" if passed + stopped < arrived else ""
     rest = f", {stopped} {'does' if stopped == 1 else 'do'} not" if more and stopped else ""
-    return f"rung at step {decision.step}{pool}: {passed}{more} of {arrived} go on{worst}{rest}"
+    go = "goes" if passed == 1 else "go"
+    return f"rung at step {decision.step}{pool}: {passed}{more} of {arrived} {go} on{worst}{rest}"
 
 
 def cutoff_of(decided: Decided) -> float | None:

@@ -6,10 +6,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.display.console import PLAIN_EVERY, Display, Loading, make_console, plain_console, show_table
+from pipeline.display.console import (
+    PLAIN_EVERY,
+    Display,
+    Loading,
+    make_console,
+    plain_console,
+    show_forecast,
+    show_table,
+)
 from pipeline.reports import Failed, Finished, Layout, Progressed, Started
 from pipeline.results.criterion import Criterion
 from pipeline.results.tally import Tally
+from pipeline.stopping.forecast import Forecast
 from tasks.events import Curve, Outcome, Result
 from tasks.studies.landscape import Landscape
 from tasks.studies.train import Train
@@ -241,6 +250,13 @@ def test_trials_of_another_task_are_listed_with_their_own_measures(trial, consol
     )
     assert lines[2:4] == ["trial metric value outcome", "softmax 0 check/worst 1e-07 complete"]
     assert lines[3 + repeats] == "softmax 0: good"
+
+
+@pytest.mark.parametrize(("seconds", "end"), [(1.2, "60 % of the steps"), (10, "about 6 s instead of 10 s")])
+def test_a_forecast_tells_the_time_where_it_saves_any(console, seconds, end):
+    show_forecast(console, Forecast(reached={100: 4, 300: 2}, share=0.6), seconds=seconds)
+
+    assert console.file.getvalue().endswith(f"{end}\n")
 
 
 def test_less_of_a_loss_is_better_and_its_column_is_the_first(trials, console):

@@ -154,14 +154,18 @@ def test_a_dry_run_plans_for_the_engine_that_would_compute(values, lone, planned
     assert f"{planned};" in console.file.getvalue()
 
 
-def test_a_dry_run_says_the_time_of_what_trains_only():
+def test_a_dry_run_says_the_time_and_the_steps_of_what_trains_only():
     def said(task):
         console = Console(file=io.StringIO(), width=140)
         show_dry_run([point(0, task={"name": task}, dataset={"name": "digits"})], Grid([]), console, lone=False)
-        return console.file.getvalue().splitlines()[0]
+        first, _, group = console.file.getvalue().splitlines()
+        return first, group.split()
 
-    assert re.search(r"; about \d+ s$", said("train"))  # how long depends on how busy the machine is
-    assert re.fullmatch(r"1 trial, 0 folded, in 1 group on \d+ workers?", said("landscape"))
+    (trained, group), (drawn, other) = said("train"), said("landscape")
+    assert re.search(r"; about \d+ s$", trained)  # how long depends on how busy the machine is
+    assert re.fullmatch(r"1 trial, 0 folded, in 1 group on \d+ workers?", drawn)
+    assert group[:5] == ["0", "1", "gradient", "256", "1000"]
+    assert other[:3] == ["0", "1", "landscape"], "it has no steps"
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_a_decision_is_told_with_its_cut_in_the_metrics_own_sign():
 def test_a_cut_at_zero_has_no_sign():
     one = decided(100, {"a": 0.0, "b": -2.0}, ("a",), ("b",))
 
-    assert sentence(one) == "rung at step 100: 1 of 2 go on, with val/loss 0"
+    assert sentence(one) == "rung at step 100: 1 of 2 goes on, with val/loss 0"
     assert [f"{row['val/loss']} {row['cut']}" for row in rows([one])] == ["0.0 0.0", "2.0 0.0"]
 
 
@@ -62,7 +62,7 @@ def test_who_arrived_before_an_earlier_decision_is_counted_though_the_last_does_
     first = decided(100, {"a": -1.0, "b": -2.0}, ("a",), complete=False)
     second = decided(100, {"b": -2.0, "c": -3.0}, ("b",), complete=False, arrived=3)
 
-    assert sentence(second) == "rung at step 100: 1 more of 3 go on, with val/loss 2"
+    assert sentence(second) == "rung at step 100: 1 more of 3 goes on, with val/loss 2"
     assert tags([first, second])["rungs"] == "100: 2 of 3"
 
 
@@ -75,7 +75,7 @@ def test_a_decision_after_others_does_not_say_that_all_that_went_on_before_did_n
     assert sentence(last) == "rung at step 100: 0 more of 3 go on, 2 do not"
     assert sentence(single) == "rung at step 100: 0 more of 2 go on, 1 does not"
     assert [row["becomes"] for row in rows([last])] == ["as before", "stopped", "no score"]
-    assert sentence(further) == "rung at step 100: 1 more of 4 go on, with val/loss 1.5"
+    assert sentence(further) == "rung at step 100: 1 more of 4 goes on, with val/loss 1.5"
 
 
 @pytest.mark.parametrize(
