@@ -24,7 +24,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; border-bottom: 1px solid #ddd; }
 table { border-collapse: collapse; font-size: 13px; } .wide { overflow-x: auto; }
 th, td { padding: .25rem .7rem; text-align: left; border-bottom: 1px solid #eee; vertical-align: top; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; } td.number { white-space: nowrap; }
 td:first-child { white-space: nowrap; } td.long { min-width: 22rem; }
 tr.first td { font-weight: 600; background: #f4f8fb; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; border: 1px solid #eee; }
@@ -33,7 +33,7 @@ figcaption, .quiet { color: #666; font-size: 13px; }
 @media print {
   @page { size: landscape; } body { margin: 0; max-width: none; }
   h2 { break-after: avoid; } figure { break-inside: avoid; } .wide { overflow: visible; }
-  table { font-size: 9px; } th, td { padding: .15rem .3rem; } td.number, th.number { white-space: normal; }
+  table { font-size: 9px; } th, td { padding: .15rem .3rem; } td.number { white-space: normal; }
 }
 """
 
@@ -264,7 +264,10 @@ def _table(
         # Beside columns that fill the page a message would be a word wide. An ending in place of a number may wrap.
         is_number = place in right and ": " not in text
         kind = " class=number" if is_number else " class=long" if place and len(text) > _LONG else ""
-        return f"<{tag}{kind}>{escape(text)}</{tag}>"
+        shown = escape(text)
+        if tag == "th":  # a long name may break, so that the last column is in view
+            shown = shown.replace("/", "/<wbr>").replace("_", "_<wbr>")
+        return f"<{tag}{kind}>{shown}</{tag}>"
 
     head = "".join(cell("th", place, text) for place, text in enumerate(columns))
     lines = ["".join(cell("td", place, text) for place, text in enumerate(row)) for row in rows]

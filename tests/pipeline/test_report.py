@@ -194,6 +194,14 @@ def test_of_more_rows_than_a_table_shows_none_is_there_without_its_other_half(mo
     assert "and 2 more" in sweep_page(swept(*names, repeats=repeats))
 
 
+def test_the_name_of_a_column_may_break_and_a_number_may_not():
+    page = sweep_page(swept("one", "other", metric="check/worst_error"))
+
+    assert "<th class=number>check/<wbr>worst_<wbr>error</th>" in page
+    assert re.search(r"td\.number \{[^}]*nowrap", page)
+    assert not re.search(r"th\.number \{[^}]*nowrap", page)
+
+
 def test_trials_of_another_task_have_a_table_of_their_own():
     both = swept("train", "check")
     runs = both.runs[0], dataclasses.replace(both.runs[1], metrics={"check/worst": 1e-7})
