@@ -5,6 +5,7 @@ A row that returns another shape than its protocol says may fail late, or comput
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from tasks.fused.state import MEASURES
 from tasks.memory import Sizes
 from tasks.models.layered import LAYERS, Layered
 from tasks.models.model import Arrangement
+from tasks.rows import field_values
 from tasks.strategies.strategy import Work
 
 if TYPE_CHECKING:
@@ -172,9 +174,17 @@ def _passes(model: _Rehearsed, dataset: Dataset, points: np.ndarray, last: int) 
 
 
 def _strategy(trial: Trial, dataset: Dataset) -> None:
-    """Rehearse two steps of a strategy on a few examples: shapes, and the same bits in one call and in two."""
+    """Rehearse two steps of a strategy on a few examples: shapes, and the same bits in one call and in two.
+
+    The second trial has other numbers in its strategy's fields, if both may be fused.
+    """
     size = None if trial.batch_size is None else min(trial.batch_size, _EXAMPLES)
-    trials = [dataclasses.replace(trial, batch_size=size, steps=max(trial.steps, 2), seed=seed) for seed in (0, 1)]
+    first, second = (
+        dataclasses.replace(trial, batch_size=size, steps=max(trial.steps, 2), seed=seed) for seed in (0, 1)
+    )
+    other = dataclasses.replace(second, strategy=_with_other_numbers(trial.strategy))
+    fused = trial.strategy.fusion_key(first) == other.strategy.fusion_key(other)
+    trials = [first, other if fused else second]
     problem = Problem.of(trials, dataset.sample(2 * _EXAMPLES), like=HOST, threads=1)
     row = _Rehearsed(trial.strategy)
     _plan(row, trial, trials, dataset)
@@ -192,16 +202,28 @@ def _strategy(trial: Trial, dataset: Dataset) -> None:
     row.holds({*after} == {*state}, f"advance must return the state {sorted(state)}", sorted(after))
     for name in {**dict.fromkeys(MEASURES), **measured}:
         row.has("advance", measured.get(name), (2, _TRIALS), f"the measure {name!r} of each step and trial")
-    one = problem.of_trials([1])
-    alone, of_one = row.call("advance", one, row.call("init", one), 0, 2)
-    row.agree(f"advance {_ALONE}", after["weights"][1:], alone["weights"])
+    one, row_of_one = problem.of_trials([1]), _Rehearsed(trials[1].strategy)
+    alone, of_one = row_of_one.call("advance", one, row_of_one.call("init", one), 0, 2)
+    same = f"advance {_ALONE} (the first one's strategy computes all: problem.trials has the numbers of each)"
+    row.agree(same, after["weights"][1:], alone["weights"])
     for name in MEASURES:
-        row.agree(f"advance {_ALONE}", measured[name][:, 1:], of_one[name])
+        row.agree(same, measured[name][:, 1:], of_one[name])
     between, _ = row.call("advance", problem, state, 0, 1)
     twice, _ = row.call("advance", problem, between, 1, 2)
     for name in state:
         equal = np.array_equal(after[name], twice[name], equal_nan=True)
         row.holds(equal, "advance must return the same bits however the steps are split", f"other {name}")
+
+
+def _with_other_numbers(row: Any) -> Any:
+    """Return a row with another number in each field of one, where the row takes it."""
+    for name, number in field_values(row).items():
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            for other in (number + 1, number / 2) if isinstance(number, float) else (number + 1, number - 1):
+                with contextlib.suppress(Exception, SystemExit):
+                    row = dataclasses.replace(row, **{name: other})
+                    break
+    return row
 
 
 def _plan(row: _Rehearsed, trial: Trial, trials: Sequence[Trial], dataset: Dataset) -> None:
@@ -238,6 +260,8 @@ class _Rehearsed:
 
     def __init__(self, row: Any) -> None:
         self._row = row
+        fields = field_values(row) if dataclasses.is_dataclass(row) else {}
+        self._arrays = [name for name, value in fields.items() if isinstance(value, np.ndarray)]
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
         """Return what a method returns; it must raise nothing, and change none of the arrays that it is given."""
@@ -249,7 +273,9 @@ class _Rehearsed:
             raise
         except (Exception, SystemExit) as error:
             shapes = ", ".join(str(getattr(one, "shape", type(one).__name__)) for one in arguments)
-            raise self._broken(f"{method} must compute, given {shapes}", f"{type(error).__name__}: {error}") from error
+            own = f" and its own {', '.join(self._arrays)} as arrays over the trials" if self._arrays else ""
+            rule = f"{method} must compute, given {shapes}{own}"
+            raise self._broken(rule, f"{type(error).__name__}: {error}") from error
         same = all(np.array_equal(old, new, equal_nan=True) for old, new in zip(before, arrays, strict=True))
         self.holds(same, f"{method} must leave the arrays it is given", "changed ones")
         return answer

@@ -68,8 +68,8 @@ class Trial:
 class Task(Protocol):
     """What a trial can be asked to do: a row of `tasks.studies.registry.TASKS`, its fields the task's own parameters.
 
-    ``trains`` says that a trial is a training, which a sweep ranks, draws, registers and may stop early. ``run`` of
-    such a task also takes ``until``, the step at which its trials pause: they end in a `Pause` and can go on from it.
+    ``trains`` says that a trial is a training, which a sweep ranks, draws, registers and may stop early: the task is
+    then a `Training`, whose trials may pause and go on.
     ``needs_data`` is false for a task that runs with ``dataset=none``.
     """
 
@@ -101,6 +101,23 @@ class Task(Protocol):
         checkpoint of this group to go on from, ``checkpoint_every`` the steps between two checkpoints. ``like``
         is an array of the library and device to compute with; the task chooses the precision.
         """
+
+
+class Training(Task, Protocol):
+    """A task that trains: its trials may pause."""
+
+    def run(
+        self,
+        trials: Sequence[Trial],
+        dataset: Dataset,
+        *,
+        threads: int,
+        start: Checkpoint | None = None,
+        checkpoint_every: int | None = None,
+        until: int | None = None,
+        like: Array = HOST,
+    ) -> Iterator[Event]:
+        """Run a fused group as `Task.run` does; at step ``until`` its trials end in a `Pause`."""
 
 
 def check(trial: Trial, dataset: Dataset) -> None:

@@ -24,11 +24,8 @@ def violation(row: type, contract: Any) -> str:
         hints = typing.get_type_hints(row)
     except Exception as error:  # noqa: BLE001  # annotations are evaluated, and may raise anything
         return f"must have annotations that can be read, got {type(error).__name__}: {error}"
-    for name in sorted(fields):
-        if name == "name":
-            return "must have no field called name, which is the key that chooses the row"
-        if not _is_plain(hints[name]):
-            return f"must have fields of bool, int, float, str, tuples or mappings of these or None, got {name}"
+    if cause := _of_fields(row, hints):
+        return cause
     if abstract := sorted(getattr(row, "__abstractmethods__", ())):
         return f"must implement {' and '.join(abstract)}"
     lacking = [name for name in _members(contract) if name not in fields and not hasattr(row, name)]
@@ -37,6 +34,18 @@ def violation(row: type, contract: Any) -> str:
     asked = [(contract, name) for name in _members(contract)]
     asked += [(base, name) for base in row.__mro__[1:] for name in sorted(getattr(base, "__abstractmethods__", ()))]
     return _called(row, asked)
+
+
+def _of_fields(row: type, hints: Mapping[str, Any]) -> str:
+    """Return why a field of a row is no key of a config, an empty text if each is one."""
+    for field in sorted(dataclasses.fields(row), key=lambda field: field.name):
+        if field.name == "name":
+            return "must have no field called name, which is the key that chooses the row"
+        if not field.init:
+            return f"must have fields that a config gives, got {field.name} with init=False"
+        if not _is_plain(hints[field.name]):
+            return f"must have fields of bool, int, float, str, tuples or mappings of these or None, got {field.name}"
+    return ""
 
 
 def _called(row: type, methods: Sequence[tuple[Any, str]]) -> str:

@@ -22,7 +22,7 @@ from tasks.regularizers import REGULARIZERS, Regularizer
 from tasks.schedules import SCHEDULES, Schedule
 from tasks.strategies import STRATEGIES, Strategy
 from tasks.studies.registry import TASKS
-from tasks.trial import Task
+from tasks.trial import Task, Training
 
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]*")
 """A valid name of a row: a choice on Hydra's command line."""
@@ -145,7 +145,8 @@ def _loaded(offer: Offer, tables: Mapping[str, Table]) -> tuple[type | None, str
         return None, f"must be a frozen dataclass, got {row!r}"
     if not row.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return None, "must be a frozen dataclass, got one that can be changed"
-    cause = violation(row, tables[offer.table].contract)
+    contract = tables[offer.table].contract
+    cause = violation(row, Training if contract is Task and getattr(row, "trains", None) is True else contract)
     if not cause and tables[offer.table] is FIGURES and row.of not in DRAWN:  # type: ignore[attr-defined]
         cause = f"must be of {' or '.join(DRAWN)}, got {row.of!r}"  # type: ignore[attr-defined]
     return (None, cause) if cause else (row, "")

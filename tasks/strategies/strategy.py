@@ -33,7 +33,10 @@ class Strategy(Protocol):
         """Return the fields of a trial that have no influence on this strategy."""
 
     def fusion_key(self, trial: Trial) -> tuple[Hashable, ...]:
-        """Return what trials of this strategy must have in common to be fused, in addition to their data and steps."""
+        """Return what trials of this strategy must have in common to be fused, in addition to their data and steps.
+
+        The strategy of a group's first trial computes all: where trials may differ in a field, `Problem.trials` has it.
+        """
 
     def check(self, trial: Trial, dataset: Dataset) -> None:
         """Raise a `ConfigError` where the strategy cannot run the trial."""

@@ -212,6 +212,16 @@ class Raises(Sgd):
 
 
 @row
+class Clipped(Sgd):
+    """It asks whether its limit is one number, which it is not in a group."""
+
+    limit: float = 1.0
+
+    def update(self, gradient, state, *, learning_rate, step):
+        return -learning_rate * (gradient if self.limit else gradient.clip(-self.limit, self.limit)), state
+
+
+@row
 class Exits(Softmax):
     """It asks the process to exit."""
 
@@ -278,6 +288,37 @@ class Counts(RandomSearch):
     def advance(self, problem, state, start, stop):
         after, measured = RandomSearch.advance(self, problem, state, start, stop)
         return {**after, "weights": after["weights"] + (stop - start)}, measured
+
+
+@row
+class Shrinks(RandomSearch):
+    """It takes the number of the first trial for all."""
+
+    factor: float = 0.5
+
+    def advance(self, problem, state, start, stop):
+        after, measured = RandomSearch.advance(self, problem, state, start, stop)
+        return {**after, "weights": self.factor * after["weights"]}, measured
+
+
+@row
+class Bounded(Shrinks):
+    """It shares its numbers in no group, and has ends of its own."""
+
+    most: int = 3
+
+    def __post_init__(self):
+        assert self.most <= 3
+
+    def fusion_key(self, trial):
+        return (trial.strategy.factor,)
+
+    def advance(self, problem, state, start, stop):
+        return RandomSearch.advance(self, problem, state, start, stop)
+
+
+def test_a_strategy_that_fuses_trials_of_equal_numbers_passes(digits):
+    REHEARSALS["strategy"](Trial(task=Train(), strategy=Bounded()), digits)
 
 
 @row
@@ -358,7 +399,12 @@ def test_what_a_strategy_says_before_it_computes_is_rehearsed_too(digits, method
             "Meets.losses_and_gradient must return for a trial in a group what it does for the trial alone",
         ),
         ("optimizer", Shared, "Shared.update must return for a trial in a group what it does for the trial alone, got"),
-        ("strategy", Counted, "Counted.advance must return for a trial in a group what it does for the trial alone, g"),
+        ("strategy", Counted, "Counted.advance must return for a trial in a group what it does for the trial alone ("),
+        (
+            "strategy",
+            Shrinks,
+            "Shrinks.advance must return for a trial in a group what it does for the trial alone (th",
+        ),
         ("loss", Doubled, "Doubled.sums must return the sum of losses, from coordinates without those"),
         (
             "regularizer",
@@ -378,6 +424,11 @@ def test_what_a_strategy_says_before_it_computes_is_rehearsed_too(digits, method
         ("optimizer", Taken, "Taken.init must name its state otherwise than the weights, got weights"),
         ("optimizer", Faster, "Faster.update must return -learning_rate * g, as plain says, got "),
         ("optimizer", Raises, "Raises.update must compute, given (2, 6), dict, got ZeroDivisionError: of nothing"),
+        (
+            "optimizer",
+            Clipped,
+            "Clipped.update must compute, given (2, 6), dict and its own limit as arrays over the trials, got ValueErr",
+        ),
         ("loss", Exits, "Exits.losses must compute, given (2, 10, 4), (4,), got SystemExit: 3"),
         ("schedule", Forgets, "Forgets.factor must return a finite number at step 1, got None"),
         ("model", Unnamed, "Unnamed.spreads must return one of each of ['hidden1', 'scores'], got ['hidden1']"),

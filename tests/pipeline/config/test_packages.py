@@ -80,6 +80,12 @@ BROKEN = {
     ),
     "name": (LOSS.replace("temperature", "name"), r"must have no field called name"),
     "annotation": (LOSS.replace(": float", ": 'flaot'"), r"must have annotations that can be read, got NameError"),
+    "computed": (
+        LOSS.replace("float = 2.0", "float = field(init=False, default=2.0)").replace(
+            "dataclass\n", "dataclass, field\n", 1
+        ),
+        r"must have fields that a config gives, got temperature with init=False",
+    ),
     "call": (LOSS + "    def losses(self): ...\n", r"must have losses\(self, scores.*, got losses\(self\)"),
 }
 
@@ -104,6 +110,30 @@ def test_the_function_of_a_task_must_take_what_it_is_given(site):
     (fault,) = faults()
     assert "must have train(self, trial: 'Any', data: 'Dataset', report: 'Report')" in fault
     assert fault.endswith(", got train(self, trial, data)")
+
+
+NO_PAUSE = """
+from dataclasses import dataclass
+from tasks.studies.train import Train
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit(Train):
+    def run(self, trials, dataset, *, threads, start=None, checkpoint_every=None, like=None):
+        return Train.run(self, trials, dataset, threads=threads, start=start, checkpoint_every=checkpoint_every)
+"""
+
+
+def test_a_task_that_trains_must_be_able_to_pause(site):
+    site(code=NO_PAUSE, rows="[descent_sweeps.tasks]\nfit = warm_losses:Fit\n")
+    (fault,) = faults()
+    assert "must have run(self, trials: 'Sequence[Trial]'" in fault
+    assert fault.endswith(", got run(self, trials, dataset, *, threads, start=None, checkpoint_every=None, like=None)")
+
+    site(
+        code=NO_PAUSE.replace("(Train):", "(Train):\n    trains = False"),
+        rows="[descent_sweeps.tasks]\nfit = warm_losses:Fit\n",
+    )
+    assert faults() == []
 
 
 PRODUCT = """
