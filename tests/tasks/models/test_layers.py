@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tasks.arrays.products import layout_of
+from tasks.models import layers
 from tasks.models.layers import (
     Affine,
     Convolution,
@@ -44,6 +45,11 @@ LAYERS = {
     "convolution_5x5": (Convolution(filters=2, kernel=5), drawn(1, 1, 3, 4, 2), [drawn(2, 26)]),
     "convolution_1x1": (Convolution(filters=2, kernel=1), drawn(1, 3, 3, 2, 2), [drawn(2, 4)]),
 }
+
+
+def test_every_layer_is_here():
+    known = {name for name in layers.__all__ if hasattr(getattr(layers, name), "matrices") and name != "Layer"}
+    assert known == {type(layer).__name__ for layer, _, _ in LAYERS.values()}
 
 
 @pytest.mark.parametrize("name", LAYERS)
