@@ -91,13 +91,14 @@ class TrialScheduler:
         """
         # A user's own task may complete before its last rung; a stopped trial counts here if its decision is lost.
         compared = result.outcome in (Outcome.COMPLETE, Outcome.STOPPED)
-        score = self._sign * result.metrics.get(self._metric, math.nan) if compared else math.nan
+        value = result.metrics.get(self._metric, math.nan) if compared else math.nan
         measured = curves.series().get(self._metric) if curves is not None and self._rule.stops else None
         points: dict[int, float] = {}
         if measured is not None:
-            pairs = zip(measured.steps.tolist(), (self._sign * measured.values).tolist(), strict=True)
+            pairs = zip(measured.steps.tolist(), self._scores(measured.values), strict=True)
             # Where it diverged it does not pass.
             points = {step: value for step, value in pairs if compared or step < result.step}
+        (score,) = self._scores(np.array([value]))
         self._rungs.end(trial.key, score, points)
 
     def schedule(self, trial: PlannedTrial, start: Progress | None = None) -> None:
@@ -157,13 +158,17 @@ class TrialScheduler:
         return fuse(segments, self._data_size, workers=workers, widest=self._widest)
 
     def _history(self, progress: Progress, rung: int) -> list[float]:
-        """Return the values of the metric up to a rung, larger is better, and NaN if there is none at the rung."""
+        """Return the scores of the metric up to a rung, and NaN if there is none at the rung."""
         curves = [curve for curve in progress.curves if self._metric in curve.metrics]
         steps = np.concatenate([curve.steps for curve in curves]) if curves else np.empty(0)
         values = np.concatenate([curve.metrics[self._metric] for curve in curves]) if curves else np.empty(0)
         order = np.argsort(steps, kind="stable")
-        here = (self._sign * values[order][steps[order] <= rung]).tolist()
+        here = self._scores(values[order][steps[order] <= rung])
         return here if rung in steps else [*here, math.nan]
+
+    def _scores(self, values: np.ndarray) -> list[float]:
+        """Return the scores of values, larger is better; an infinite one is never the best, as in the ranking."""
+        return [math.nan if score == math.inf else score for score in (self._sign * values).tolist()]
 
 
 def stopped(one: Paused, dataset: Dataset) -> Finished:

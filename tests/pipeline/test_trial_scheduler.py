@@ -174,6 +174,21 @@ def test_who_did_not_measure_the_metric_does_not_pass(sweep):
     assert made.decide() == ([100], [0])
 
 
+@pytest.mark.parametrize(("metric", "best"), [("val/accuracy", np.inf), ("val/loss", -np.inf)])
+@pytest.mark.parametrize("completed", [False, True])
+def test_who_measures_an_infinite_best_does_not_pass_as_it_cannot_win(sweep, metric, best, completed):
+    made = sweep(3, name="halving", metric=metric)
+    made.begin()
+    if completed:
+        made.end(0, Outcome.COMPLETE, {metric: best})
+    else:
+        made.pause(100, {0: best}, metric=metric)
+    made.pause(100, {1: 0.1, 2: 0.2}, metric=metric)
+
+    assert made.decide() == ([100], [] if completed else [0])
+    assert made.next() == [([2, 1] if metric == "val/accuracy" else [1, 2], 100, 200)]
+
+
 def test_a_metric_that_no_trial_reports_is_an_error_once_none_goes_on(sweep):
     made = sweep(2, name="halving", metric="reward")
     made.begin()
