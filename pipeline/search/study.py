@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 from pipeline.search.library import load
 from pipeline.search.space import SearchSpace
 from tasks.errors import SweepError, require
+
+ATTEMPTS, RETRY_AFTER = 4, 0.5
+"""How often a database is tried, and the seconds between: while another process creates its tables, Optuna fails."""
 
 
 class StudyError(SweepError):
@@ -53,13 +57,7 @@ def open_study(sampler: Any, space: SearchSpace, options: Options) -> Any:
         If the storage cannot be used, or the study is of another kind.
     """
     try:
-        study = load().create_study(
-            study_name=options.study_name,
-            storage=options.storage,
-            sampler=sampler,
-            directions=list(options.directions),
-            load_if_exists=True,
-        )
+        study = _create(sampler, options, ATTEMPTS)
     except Exception as error:
         if options.storage is None:
             raise
@@ -67,6 +65,22 @@ def open_study(sampler: Any, space: SearchSpace, options: Options) -> Any:
         raise StudyError(f"{where}, got {options.storage}: {str(error).splitlines()[0]}") from error
     _check(study, space, options)
     return study
+
+
+def _create(sampler: Any, options: Options, attempts: int) -> Any:
+    try:
+        return load().create_study(
+            study_name=options.study_name,
+            storage=options.storage,
+            sampler=sampler,
+            directions=list(options.directions),
+            load_if_exists=True,
+        )
+    except Exception as error:
+        if attempts == 1 or not type(error).__module__.startswith("sqlalchemy."):
+            raise
+        time.sleep(RETRY_AFTER)
+        return _create(sampler, options, attempts - 1)
 
 
 def _check(study: Any, space: SearchSpace, options: Options) -> None:

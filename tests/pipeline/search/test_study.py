@@ -4,6 +4,7 @@ import shutil
 
 import optuna
 import pytest
+import sqlalchemy
 
 from pipeline.search.study import StudyError
 from tests.pipeline.search.searching import SAMPLERS, SPACE, made, searched, value
@@ -22,6 +23,21 @@ def tables(tmp_path_factory):
 @pytest.fixture
 def storage(tables, tmp_path):
     return f"sqlite:///{shutil.copy(tables, tmp_path)}"
+
+
+def test_a_database_whose_tables_another_process_creates_meanwhile_is_tried_again(storage, monkeypatch):
+    create, failures = optuna.create_study, ["table studies already exists", "UNIQUE constraint failed"]
+
+    def create_after_failures(**options):
+        if failures and options.get("storage"):
+            raise sqlalchemy.exc.OperationalError("CREATE TABLE studies", {}, Exception(failures.pop()))
+        return create(**options)
+
+    monkeypatch.setattr(optuna, "create_study", create_after_failures)
+    monkeypatch.setattr("pipeline.search.study.RETRY_AFTER", 0.0)
+
+    assert len(searched(made(storage=storage), 2)) == 2
+    assert not failures
 
 
 def test_a_study_in_a_database_goes_on_and_is_not_told_twice(storage):
