@@ -54,6 +54,7 @@ class TrialScheduler:
         self._reported: set[str] = set()  # the metrics of trials that have arrived at a rung
         self._next: list[Segment] = []
         self._paused: dict[str, Paused] = {}  # each trial alone
+        self._failed: set[str] = set()
         self._names: dict[str, str] = {}
         self._swept = SweptValues()  # of the settings that are named
         self._replayed: deque[Decision] = deque()  # decisions of an earlier process on settings that are not all known
@@ -111,6 +112,7 @@ class TrialScheduler:
             for one in report.each():
                 yield from self._arrive(one)
         elif isinstance(report, Failed):
+            self._failed.add(report.trial.key)
             self._rungs.end(report.trial.key)
         elif isinstance(report, Finished):
             self.end(report.trial, report.result)
@@ -130,6 +132,9 @@ class TrialScheduler:
     def decide(self, *, closed: bool) -> Iterator[Decided | Finished]:
         """Yield the decisions, and the ends of stopped trials; ``closed``: no more trials will be added for now.
 
+        One by which none goes on and none is stopped, as they failed, is not told: a resume runs these again, and would
+        stop all of them.
+
         Raises
         ------
         ConfigError
@@ -137,6 +142,8 @@ class TrialScheduler:
         """
         for decision in self._rungs.decide(closed=closed):
             out = [key for key in self._rungs.trials(decision.stopped) if key in self._paused]
+            if not out and not decision.passed and self._failed.intersection(self._rungs.trials(decision.stopped)):
+                continue
             if out and not decision.passed and self._metric not in self._reported:
                 raise ConfigError(
                     f"{'stopping.metric' if self._rule.metric else 'sweep.metric'} must be reported where trials are "

@@ -141,6 +141,25 @@ def test_who_diverges_or_fails_does_not_pass_and_holds_nobody_up(sweep):
     assert made.next() == [([3, 2], 100, 200)]
 
 
+def test_who_fails_where_none_goes_on_is_compared_when_it_is_run_again(sweep):
+    # given the only one that has gone on, which fails, and has no decision that stops it
+    made = sweep(2, name="halving")
+    made.begin()
+    made.pause(100, {0: 0.1, 1: 0.2})
+    told = list(made.scheduler.decide(closed=True))
+    list(made.scheduler.process(Failed(trial=made.trials[1], error="no", traceback="")))
+    told += made.scheduler.decide(closed=True)
+    assert made.scheduler.settled
+
+    # when a resume runs it again
+    again = sweep(2, known=[one.decision for one in told if isinstance(one, Decided)], name="halving")
+    again.begin()
+    again.pause(200, {1: 0.3})
+
+    assert again.decide() == ([200], [])
+    assert again.next() == [([1], 200, None)]
+
+
 def test_who_ends_by_itself_before_a_rung_is_compared_by_its_last_metrics(sweep):
     made = sweep(4, name="halving")
     made.begin()
