@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -47,7 +47,15 @@ _WIDEST = 10_000  # columns that no table has
 
 
 class _StoppingConsole(Console):
-    """A console that stops the process, as a signal does, where nobody reads its output any more."""
+    """A console that stops the process, as a signal does, where nobody reads its output any more.
+
+    Without a terminal a line of text is whole, however long it is: it may be searched for.
+    """
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        if soft_wrap is None and not self.is_terminal and all(isinstance(one, str) for one in objects):
+            soft_wrap = True
+        super().print(*objects, soft_wrap=soft_wrap, **options)
 
     def on_broken_pipe(self) -> None:
         with contextlib.suppress(SystemExit):
@@ -218,7 +226,7 @@ def show_table(console: Console, tally: Tally) -> None:
         console.print(f"and {what} in the record")
     _show_unranked(console, tally, measured)
     for sentence in findings(settings):
-        console.print(sentence, soft_wrap=not repeated)
+        console.print(sentence, soft_wrap=None if repeated else True)
 
 
 def _show_unranked(console: Console, tally: Tally, measured: set[str]) -> None:

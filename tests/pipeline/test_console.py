@@ -218,6 +218,20 @@ def test_the_table_shows_names_numbers_and_messages(trials, console):
     assert lines[4] == ["first:", "too", "fast"]
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_message_is_one_line_without_a_terminal_and_wrapped_by_words_on_one(trials, terminal):
+    console = plain_console(file=io.StringIO(), width=40, force_terminal=terminal, color_system=None)
+    message = "good: largest relative error 3.9e-08 over 650 coordinates (h = 6.25e-06)"
+    tally = Tally(trials[:1])
+    tally.count(finished(trials[0], message=message, check_worst=1e-7))
+
+    show_table(console, tally)
+
+    lines = console.file.getvalue().splitlines()
+    assert (f"first: {message}" in lines) is not terminal
+    assert max(map(len, lines)) <= 40 or not terminal
+
+
 def test_other_measures_are_listed_one_a_line(trials, console):
     tally = Tally(trials[:1])
     tally.count(finished(trials[0], check_median=2e-9, check_largest=1e-7))
