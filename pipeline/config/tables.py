@@ -87,11 +87,15 @@ def wrong_choice(group: str, name: object, choices: Iterable[str]) -> ConfigErro
 
     >>> print(wrong_choice("optimizer", "lbfgs", ["sgd", "adam"]))
     optimizer must be one of adam, sgd, got 'lbfgs' (did you mean strategy=lbfgs?)
+    >>> print(wrong_choice("optimizer", "adam", ["sgd"]))
+    optimizer=adam must have a file conf/optimizer/adam.yaml, got a row without one
     """
     table = TABLES[group].entry_points if group in TABLES else ""
     for offer, cause in _added().faults.items():
         if (offer.table, offer.name) == (table, name):
             return ConfigError(f"{group}={name} cannot be used: {offer} {cause}")
+    if table and name in TABLES[group]:
+        return ConfigError(f"{group}={name} must have a file conf/{group}/{name}.yaml, got a row without one")
     elsewhere = [f"{other}={name}" for other, rows in TABLES.items() if name in rows]
     return unknown_choice(group, name, choices, elsewhere=elsewhere[0] if len(elsewhere) == 1 else "")
 
