@@ -34,7 +34,9 @@ _ALONE = "must return for a trial in a group what it does for the trial alone"
 
 def _loss(trial: Trial, dataset: Dataset) -> None:
     """Rehearse a loss: shapes, and the same losses from scores and from coordinates."""
-    loss, classes = _Rehearsed(stack([trial.loss] * _TRIALS, like=HOST, trailing=2)), len(dataset.classes)
+    rows, classes = [trial.loss, _with_other_numbers(trial.loss)], len(dataset.classes)
+    stacked = stack(rows, like=HOST, trailing=2)
+    loss = _Rehearsed(stacked)
     scores, labels = _drawn(_TRIALS, classes, _EXAMPLES), np.arange(_EXAMPLES, dtype=np.int64) % classes
     numbers = f"its own numbers are arrays {(_TRIALS, 1, 1)}"
     losses = loss.call("losses", scores, labels)
@@ -44,14 +46,14 @@ def _loss(trial: Trial, dataset: Dataset) -> None:
     loss.has("losses_and_gradient", both[0], losses.shape, "first the losses")
     loss.has("losses_and_gradient", both[1], scores.shape, "second the gradient of each loss by its scores")
     loss.agree("losses_and_gradient must return the losses of losses", both[0], losses)
-    one = _Rehearsed(stack([trial.loss], like=HOST, trailing=2)).call("losses_and_gradient", scores[1:], labels)
+    one = _Rehearsed(stack(rows[1:], like=HOST, trailing=2)).call("losses_and_gradient", scores[1:], labels)
     for alone, part in zip(one, both, strict=True):
         loss.agree(f"losses_and_gradient {_ALONE}", part[1:], alone)
-    kind, offset = trial.loss.coordinates, trial.loss.offset
+    kind, offset = trial.loss.coordinates, stacked.offset
     loss.holds(isinstance(kind, Hashable), "coordinates must be what can be hashed", kind)
     for layout, coordinates in (
         ("without those that are ignored", kind.counted(scores, labels, offset)),
-        ("with -inf for one that is ignored", kind.of(scores, labels) + np.float32(offset)),
+        ("with -inf for one that is ignored", kind.of(scores, labels) + np.asarray(offset, dtype=np.float32)),
     ):
         sums = loss.call("sums", coordinates)
         loss.has("sums", sums, (_TRIALS,), f"a number of each trial, for coordinates {coordinates.shape}")
@@ -75,7 +77,8 @@ def _regularizer(trial: Trial, _: Dataset) -> None:
 
 def _optimizer(trial: Trial, _: Dataset) -> None:
     """Rehearse two steps of an update rule: shapes, and that ``elementwise`` and ``plain`` are true."""
-    row, one = (_Rehearsed(stack([trial.optimizer] * count, like=HOST, trailing=1)) for count in (_TRIALS, 1))
+    rows = [trial.optimizer, _with_other_numbers(trial.optimizer)]
+    row, one = (_Rehearsed(stack(some, like=HOST, trailing=1)) for some in (rows, rows[1:]))
     weights, parts = _drawn(_TRIALS, 6), slice(0, 2)
     rate, gradients = np.full((_TRIALS, 1), 0.5, dtype=np.float32), _drawn(2, *weights.shape)
     state, part = row.call("init", weights), row.call("init", weights[:, parts])
@@ -219,7 +222,7 @@ def _with_other_numbers(row: Any) -> Any:
     """Return a row with another number in each field of one, where the row takes it."""
     for name, number in field_values(row).items():
         if isinstance(number, int | float) and not isinstance(number, bool):
-            for other in (number + 1, number / 2) if isinstance(number, float) else (number + 1, number - 1):
+            for other in (number / 2,) if isinstance(number, float) else (number + 1, number - 1):
                 with contextlib.suppress(Exception, SystemExit):
                     row = dataclasses.replace(row, **{name: other})
                     break
@@ -287,7 +290,9 @@ class _Rehearsed:
 
     def agree(self, rule: str, value: Any, wanted: Any) -> None:
         """Refuse numbers that are not equal but for rounding."""
-        equal = np.shape(value) == np.shape(wanted) and np.allclose(value, wanted, rtol=1e-3, atol=1e-4)
+        largest = np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))  # weights may be of 1e-4
+        near = {"rtol": 1e-3, "atol": 1e-4 * min(1, largest)}
+        equal = np.shape(value) == np.shape(wanted) and np.allclose(value, wanted, **near)
         self.holds(equal, rule, f"{np.ravel(value)[:3]} for {np.ravel(wanted)[:3]}")
 
     def holds(self, condition: object, rule: str, value: object) -> None:

@@ -222,6 +222,26 @@ class Clipped(Sgd):
 
 
 @row
+class First(Momentum):
+    """It takes the number of the first trial for all."""
+
+    def update(self, gradient, state, *, learning_rate, step):
+        first = Momentum(momentum=float(self.momentum.flat[0]))
+        return first.update(gradient, state, learning_rate=learning_rate, step=step)
+
+
+@row
+class Widest(Svm):
+    """It takes the largest margin for all."""
+
+    def losses(self, scores, labels):
+        return Svm(margin=self.margin.max()).losses(scores, labels)
+
+    def losses_and_gradient(self, scores, labels):
+        return Svm(margin=self.margin.max()).losses_and_gradient(scores, labels)
+
+
+@row
 class Exits(Softmax):
     """It asks the process to exit."""
 
@@ -429,6 +449,8 @@ def test_what_a_strategy_says_before_it_computes_is_rehearsed_too(digits, method
             Clipped,
             "Clipped.update must compute, given (2, 6), dict and its own limit as arrays over the trials, got ValueErr",
         ),
+        ("optimizer", First, "First.update must return for a trial in a group what it does for the trial alone, got"),
+        ("loss", Widest, "Widest.losses_and_gradient must return for a trial in a group what it does for the trial al"),
         ("loss", Exits, "Exits.losses must compute, given (2, 10, 4), (4,), got SystemExit: 3"),
         ("schedule", Forgets, "Forgets.factor must return a finite number at step 1, got None"),
         ("model", Unnamed, "Unnamed.spreads must return one of each of ['hidden1', 'scores'], got ['hidden1']"),
