@@ -12,6 +12,7 @@ from tasks.losses import Logistic, SquaredHinge, Svm
 from tasks.models import Linear, Mlp
 from tasks.optimizers import Momentum
 from tasks.regularizers import L1, L2
+from tasks.single import Single
 from tasks.strategies import STRATEGIES
 from tasks.studies.gradient_check import GradientCheck
 from tasks.studies.train import Train
@@ -203,6 +204,31 @@ def test_a_model_with_a_mapping_is_computed_as_any_other(small_dataset, task):
     trials = [replace(trial(), task=task, model=row, seed=seed) for seed, row in enumerate(rows)]
     groups = assert_fused_as_alone(trials, small_dataset)
     assert [len(group) for group in groups] == ([1, 2, 1] if task.trains else [1, 1, 1, 1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quiet(Single):
+    """A task that does not show its one field."""
+
+    number: int = field(default=0, repr=False)
+
+    def train(self, trial, data, report):
+        return {"number": self.number}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuietModel(Linear):
+    """A model that does not show its one field."""
+
+    number: int = field(default=0, repr=False)
+
+
+def test_trials_that_show_no_difference_are_not_fused(small_dataset):
+    tasks = [replace(trial(), task=Quiet(number=number)) for number in (0, 1)]
+    models = [
+        replace(trial(), task=task, model=QuietModel(number=n)) for task in (Train(), GradientCheck()) for n in (0, 1)
+    ]
+    assert [len(group) for group in assert_fused_as_alone([*tasks, *models], small_dataset)] == [1] * 6
 
 
 class Scaled(Signed):
