@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -183,6 +184,7 @@ class SweepRun:
         self.decided: list[Decided] = []
         self.proposed: list[Sequence[Mapping[str, str]]] = []
         self.has_params = False
+        self._ending: tuple[dict[str, str], dict[str, float]] = {}, {}  # the tags and the metrics of its last end
         self.sweep, self.opened = sweep, opened
         self._runs, self._outbox, self._experiment = runs, outbox, experiment
         self._described = time.monotonic()
@@ -249,13 +251,16 @@ class SweepRun:
         self._describe(status)
         change = self._outbox.change(self.id)
         change.end = status, now
-        change.tags |= RESULTS_TAG | summary.tags(self.tally)
+        # What an earlier end named may be gone: the best one has diverged since, say.
+        tags, metrics = dict.fromkeys(self._ending[0], "none"), dict.fromkeys(self._ending[1], math.nan)
+        self._ending = summary.tags(self.tally), summary.metrics(self.tally)
+        change.tags |= RESULTS_TAG | tags | self._ending[0]
         # MLflow refuses to change a param, and a search that goes on has more values.
         if status == "FINISHED" or self.searched is None:
             change.tags |= summary.swept_tag(self.tally)
             change.params |= {} if self.has_params else summary.params(self.tally)
             self.has_params = True
-        change.points += [point(name, value, now, 0) for name, value in summary.metrics(self.tally).items()]
+        change.points += [point(name, value, now, 0) for name, value in (metrics | self._ending[1]).items()]
         rungs = {"rungs": decisions.rows(self.decided)} if self.decided else {}
         for name, table in (summary.tables(self.tally) | rungs).items():
             change.files |= table_files(name, table)

@@ -3,6 +3,7 @@
 import dataclasses
 import tracemalloc
 
+import numpy as np
 import pytest
 
 from pipeline.output import LONGEST_OUTPUT
@@ -11,9 +12,9 @@ from pipeline.record.outbox import PACK_ABOVE, PACK_TAG
 from pipeline.record.protocol import Closed, Data, Drew, Opened, Recalled
 from pipeline.record.runs import RESUMED, Runs
 from pipeline.record.trial_run import OUTPUT, TRIAL_LOG
-from pipeline.reports import Finished, Printed, Searched, Started, Told
+from pipeline.reports import Finished, Printed, Progressed, Searched, Started, Told
 from pipeline.results.criterion import Criterion
-from tasks.events import Outcome
+from tasks.events import Curve, Outcome
 from tests.pipeline.record.recording import PROVENANCE, done, header
 
 
@@ -222,6 +223,29 @@ def test_proposals_are_known_in_the_batches_in_which_they_were_made(opened, tria
     first, *others = ([dict(params) for params in made] for made in runs.parent.proposed)
     assert first == [{"learning_rate": "0"}, {"learning_rate": "1"}]
     assert others == [[{"learning_rate": "2"}], [{"learning_rate": "3"}]]
+
+
+def test_the_best_of_a_sweep_that_was_stopped_is_not_named_once_it_has_diverged(opened, trial, layout):
+    # given a sweep that was stopped with a trial that had a value
+    one = trial()
+    opening = opened(one)
+    runs = Runs(opening, "1")
+    curve = Curve(trial=0, steps=np.array([10]), metrics={"val/accuracy": np.array([0.5])})
+    runs.apply(Progressed(trial=one, curve=curve), 1)
+    runs.apply(Closed(status="KILLED"), 2)
+    stopped = runs.outbox.drain(0)[opening.parent]
+
+    # when a resume lets it diverge
+    runs.apply(opening, 3)
+    result = dataclasses.replace(done(), outcome=Outcome.DIVERGED)
+    runs.apply(Finished(trial=one, result=result, layout=layout), 4)
+    runs.apply(Closed(status="FINISHED"), 5)
+    ended = runs.outbox.drain(0)[opening.parent]
+
+    assert stopped.tags["best.setting"] == one.name
+    assert ended.tags["best.setting"] == ended.tags["best.trial"] == "none"
+    assert {name: float(values[-1]) for name, values, *_ in stopped.points}["best/val/accuracy"] == 0.5
+    assert np.isnan({name: float(values[-1]) for name, values, *_ in ended.points}["best/val/accuracy"])
 
 
 @pytest.mark.parametrize(
