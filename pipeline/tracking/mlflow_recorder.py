@@ -304,6 +304,8 @@ class MlflowRecorder:
             causes.append(f"the record is incomplete: {reason}")
         if reason and not self._log.is_whole:
             causes.append(f"and the log cannot be written: {self._log.error}")
+            if self._runs.parent is not None:
+                causes.append("what both lack is computed again with sweep.resume=true")
         elif reason:
             credentials = " --tracking-uri URI" if address != self.uri else ""
             command = f"python -m pipeline.backfill {shlex.quote(str(self._log.path))}{credentials}"

@@ -435,7 +435,10 @@ def test_a_log_that_cannot_be_written_is_told_once_and_everything_waits_in_memor
 def test_without_server_and_log_the_loss_is_told(record, proxy, experiment, tmp_path):
     (tmp_path / "file").touch()
 
-    rule = r"the record is incomplete: .*; and the log cannot be written: "
+    rule = (
+        r"the record is incomplete: .*; and the log cannot be written: .*; "
+        r"what both lack is computed again with sweep\.resume=true$"
+    )
     with impatient(), pytest.raises(RecordError, match=rule):
         record(
             proxy.uri,
