@@ -35,14 +35,14 @@ class Exporter:
     """Writes the changes that ``next_changes`` returns to a store, and retries them until they are written.
 
     An outage is reported in a line, and in full in ``faults``. Once ``hurry`` is set, `close` gives up a store that
-    does not answer; one that answers still gets the rest. A backfill can write the rest from ``log_file``. ``refused``
-    are the errors of the writes that the store refuses for good.
+    does not answer; one that answers still gets the rest. A backfill can write the rest from what ``log_file`` returns,
+    None if it holds too little. ``refused`` are the errors of the writes that the store refuses for good.
     """
 
     def __init__(
         self,
         store: Store,
-        log_file: Path | None,
+        log_file: Callable[[], Path | None],
         next_changes: Callable[[], Mapping[str, Change]],
         faults: FaultLog,
         hurry: threading.Event,
@@ -68,7 +68,7 @@ class Exporter:
         self._store.answered = began = time.monotonic()  # patience begins now
         self._closing.set()
         self._due.set()
-        patience, warned = HURRY if stopped else PATIENCE, self._log_file is None
+        patience, warned = HURRY if stopped else PATIENCE, False
         while not self._ended.wait(min(RETRY_AFTER, 0.5)):
             now = time.monotonic()
             silent = now - self._store.answered
@@ -76,12 +76,9 @@ class Exporter:
                 break
             if not warned and (self._failure or now > began + _GRACE):
                 warned = True
-                _log.warning(
-                    "waiting for the store, at most %.0f s (Ctrl-C stops waiting); this command then writes what is "
-                    "missing: python -m pipeline.backfill %s",
-                    patience,
-                    shlex.quote(str(self._log_file)),
-                )
+                command = f"python -m pipeline.backfill {shlex.quote(str(path))}" if (path := self._log_file()) else ""
+                then = f"; this command then writes what is missing: {command}" if command else ""
+                _log.warning("waiting for the store, at most %.0f s (Ctrl-C stops waiting)%s", patience, then)
         done, failure = self._ended.is_set(), self._failure
         self._store.given_up.set()
         if done and failure is None:

@@ -101,7 +101,7 @@ class MlflowRecorder:
                     self._store.begin(self._runs.parent, self._log.path, _now())
             self._log.needed = True
             self._closing = self._closing.pop_all()
-        self._exporter = Exporter(self._store, self._log.path, self._next_changes, self._faults, self._hurry)
+        self._exporter = Exporter(self._store, self._log_file, self._next_changes, self._faults, self._hurry)
         self._writer.submit(self._drawings.draw_missing)
         self._writer.start()
         return resumption
@@ -268,6 +268,10 @@ class MlflowRecorder:
             self._runs.apply(entry, now)
         if isinstance(entry, Finished):
             self._drawings.end(entry.trial, entry.result)
+
+    def _log_file(self) -> Path | None:
+        """Return the file of the log, None if a backfill would miss what could not be written to it."""
+        return self._log.path if self._log.is_whole else None
 
     def _next_changes(self) -> Mapping[str, Change]:
         """Return the changes that the store lacks, after the log that holds them is flushed to the disk."""

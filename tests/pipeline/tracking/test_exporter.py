@@ -2,6 +2,7 @@
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -39,9 +40,11 @@ def _impatient(monkeypatch):
     monkeypatch.setattr(exporter, "PATIENCE", 0.6)
 
 
-def run(store, folder, *batches):
+def run(store, folder, *batches, log_file=None):
     waiting = [{run: Change() for run in runs} for runs in batches]
-    return Exporter(store, None, lambda: waiting.pop(0) if waiting else {}, FaultLog(folder), threading.Event())
+    return Exporter(
+        store, lambda: log_file, lambda: waiting.pop(0) if waiting else {}, FaultLog(folder), threading.Event()
+    )
 
 
 def test_what_is_refused_is_told_and_the_rest_is_written_in_order(tmp_path):
@@ -87,3 +90,17 @@ def test_why_a_store_stays_away_is_told_without_what_sqlalchemy_puts_around_it(t
     store = Moody(away=10**6, why=f"{hint}\n{full}\n[SQL: INSERT INTO runs]")
 
     assert run(store, tmp_path, ["one"]).close() == full
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize(
+    ("log_file", "then"),
+    [
+        (Path("a b.log"), "; this command then writes what is missing: python -m pipeline.backfill 'a b.log'"),
+        (None, ""),
+    ],
+)
+def test_a_wait_is_told_and_a_backfill_only_where_the_log_holds_what_it_would_write(tmp_path, caplog, log_file, then):
+    run(Moody(away=10**6), tmp_path, ["one"], log_file=log_file).close()
+
+    assert f"waiting for the store, at most 1 s (Ctrl-C stops waiting){then}" in caplog.messages
