@@ -24,7 +24,8 @@ class Optimizer(Protocol):
     """An update rule: a row of `OPTIMIZERS`.
 
     ``elementwise`` says that a parameter's update depends on its own gradient alone. It is False for a rule that uses
-    more, such as the norm of a trial's gradient; that rule gets all parameters of a trial together.
+    more, such as the norm of a trial's gradient; that rule gets all parameters of a trial together, as one point, and
+    does not know which layer they belong to.
     ``plain`` says that the update is ``-learning_rate * g`` and nothing else.
     """
 
