@@ -76,6 +76,11 @@ def field_values(row: object) -> dict[str, Any]:
     return {name: getattr(row, name) for name in field_names(kind)}
 
 
+def identity(row: object) -> tuple[type, str]:
+    """Return what rows are equal by, as something that can be hashed: a field may be a mapping, which cannot."""
+    return type(row), repr(field_values(row))
+
+
 @functools.cache
 def field_names(kind: type) -> tuple[str, ...]:
     """Return the names of the fields of a dataclass."""

@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.config.schema import SEEDS, Config, Sweep
 from tasks.datasets.dataset import Dataset
 from tasks.errors import ConfigError, unknown_choice
+from tasks.rows import identity
 from tasks.trial import DeclaresMetrics, Trial
 
 _METRIC, _MODE, _OVER = "sweep.metric", "sweep.mode", "sweep.over"
@@ -138,7 +139,7 @@ def check_metric(sweep: Sweep, trials: Iterable[Trial], dataset: Dataset, *, key
     ConfigError
         If the metric is none of those that the trials' tasks declare.
     """
-    tasks = list({type(trial.task): trial.task for trial in trials}.values())
+    tasks = list({identity(trial.task): trial.task for trial in trials}.values())
     if sweep.metric is None or not all(isinstance(task, DeclaresMetrics) for task in tasks):
         return
     known = {name for task in tasks if isinstance(task, DeclaresMetrics) for name in task.metrics(dataset)}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pipeline.stopping.rule import Rule, passing_of, rungs_of
 from tasks.datasets.dataset import Dataset
 from tasks.errors import require, require_choice
+from tasks.rows import identity
 from tasks.trial import DeclaresMetrics, DeclaresPoints, Task, Trial
 
 _SHOWN = 5
@@ -23,7 +24,7 @@ def check(rule: Rule, trials: Sequence[Trial], *, metric: str, dataset: Dataset)
     compared = [trial for trial in trials if trial.task.trains]
     if not rule.stops or not compared:
         return
-    for task in {type(trial.task): trial.task for trial in compared}.values():
+    for task in {identity(trial.task): trial.task for trial in compared}.values():
         if (known := _declared(task, dataset)) is not None:
             require_choice("stopping.metric", metric, known)
     key = _key_of_points(compared[0], metric)

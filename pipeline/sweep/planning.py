@@ -32,7 +32,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.datasets.source import load
 from tasks.errors import ConfigError, require
 from tasks.rehearsal import REHEARSALS
-from tasks.rows import field_values, row_name
+from tasks.rows import field_values, identity, row_name
 from tasks.schedules import Schedule
 from tasks.trial import Trial, uses_model
 from tasks.trial import check as check_trial
@@ -91,7 +91,7 @@ def plan_points(
     if config.device == "cpu":  # a row may know the library of another device only
         _rehearse(trials, known, dataset)
     # Those known have been checked already, so the last of each task stands for them: they may be thousands.
-    trials += {type(one.trial.task): one.trial for one in known}.values()
+    trials += {identity(one.trial.task): one.trial for one in known}.values()
     check_metric(config.sweep, trials, dataset)
     criterion, rule = Criterion.of(config.sweep, dataset), config.stopping
     metric = rule.metric or criterion.metric

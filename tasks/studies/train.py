@@ -17,7 +17,7 @@ from tasks.datasets.dataset import Dataset
 from tasks.errors import require
 from tasks.events import Checkpoint, Curve, Event, Outcome, Pause, Result
 from tasks.fused.problem import Problem
-from tasks.rows import field_values
+from tasks.rows import identity
 from tasks.studies.curves import Curves
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ class Train:
         """
         strategy = (type(trial.strategy), *trial.strategy.fusion_key(trial))
         data = (trial.batch_size, None if trial.batch_size is None else trial.data_seed)
-        # A field may be a mapping, which cannot be hashed.
-        rows = [(type(row), repr(field_values(row))) for row in (trial.task, trial.model)]
+        rows = (identity(trial.task), identity(trial.model))
         return (*strategy, *rows, data, trial.steps, trial.record_every, trial.evaluate_every)
 
     def check(self, trial: Trial, dataset: Dataset) -> None:

@@ -1,17 +1,21 @@
 """What ranks trials is said by the config, and refused where it cannot be measured."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 
 from pipeline.config.schema import Sweep, parse
 from pipeline.results.criterion import OBJECTIVES, Criterion, check_metric
+from pipeline.stopping import Halving
+from pipeline.stopping.checks import check
 from tasks.datasets.dataset import make_dataset
 from tasks.datasets.nothing import Nothing
 from tasks.errors import ConfigError
+from tasks.single import Single
 from tasks.strategies import STRATEGIES
 from tasks.studies.registry import TASKS
-from tasks.trial import DeclaresMetrics
+from tasks.trial import DeclaresMetrics, Trial
 
 
 @pytest.fixture
@@ -98,3 +102,27 @@ def test_a_task_reports_what_it_announces_and_no_more(name, values, tiny):
 
     assert reported <= trial.task.metrics(tiny)
     assert {"val/accuracy", "test/loss", "train/loss"} <= reported
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged(Single):
+    """A task whose fields say what it measures."""
+
+    by: str
+
+    def metrics(self, dataset):
+        return frozenset({self.by})
+
+    def train(self, trial, data, report):
+        return {self.by: 1.0}
+
+
+def test_the_metrics_of_a_task_are_those_of_all_values_of_its_fields(tiny):
+    trials = [Trial(task=Judged(by=name)) for name in ("score", "gain")]
+
+    for metric in ("score", "gain"):
+        check_metric(Sweep(metric=metric), trials, tiny)
+        with pytest.raises(ConfigError, match=r"stopping\.metric must be one of"):  # each of the trials must have it
+            check(Halving(), trials, metric=metric, dataset=tiny)
+    with pytest.raises(ConfigError, match=r"sweep\.metric must be one of gain, score, got 'gian'"):
+        check_metric(Sweep(metric="gian"), trials, tiny)

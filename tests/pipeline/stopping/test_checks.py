@@ -169,6 +169,7 @@ def test_a_rule_that_breaks_its_protocol_is_named_before_anything_starts(rule, m
         check(rule, TRIALS, metric="val/accuracy", dataset=DIGITS)
 
 
+@dataclasses.dataclass(frozen=True)
 class Own:
     """A task that does not say what it measures."""
 
@@ -185,6 +186,7 @@ def test_of_a_task_that_does_not_know_its_metrics_any_metric_is_believed():
         check(Halving(min_steps=10), [own], metric="train/loss", dataset=DIGITS)
 
 
+@dataclasses.dataclass(frozen=True)
 class Declares(Own):
     """A task that says what it measures."""
 
