@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tasks.trial import Trial
 
 Keep = Callable[[], Mapping[str, Any]]
-"""Returns the state from which a trial can go on: named arrays, numbers and bytes."""
+"""Returns the state from which a trial can go on: named arrays, numbers, texts and bytes."""
 
 _THREAD = "trial"
 """The name of the threads in which functions run."""

@@ -122,9 +122,9 @@ class Sweep:
 class Limits:
     """The limits of a trial's attempts, and its checkpoints.
 
-    ``attempts`` is how often a trial may lose its worker before it fails, ``timeout`` the most seconds of an attempt
-    (null: no limit), ``checkpoint_every`` the steps between two checkpoints (null: none; they are at least 2 seconds
-    apart).
+    ``attempts`` is how often a trial that is alone is tried while its worker is lost. ``timeout`` is the most seconds
+    of an attempt at a group, under a stopping rule at its steps to the next rung (null: no limit). ``checkpoint_every``
+    is the number of steps between two checkpoints (null: none; they are at least 2 seconds apart).
     """
 
     attempts: int = 3

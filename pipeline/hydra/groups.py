@@ -162,7 +162,7 @@ Groups (GROUP=CHOICE, --cfg job shows what is chosen):
 Presets (experiment=CHOICE, with --multirun the grids that are theirs):
 {every}
 
-Keys and their defaults:
+Keys and their defaults (--help GROUP=CHOICE has those of another choice):
 
 $CONFIG
 """
