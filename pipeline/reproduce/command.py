@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=[],
         dest="changes",
         metavar="KEY=VALUE",
-        help="run with this change; the differences that it causes are shown, and do not count as a failure",
+        help="run with this change (there may be several); its differences are shown and are no failure",
     )
     options = parser.parse_args(arguments)
     atexit.register(gc.freeze)  # as `pipeline.cli.app` does
