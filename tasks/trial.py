@@ -23,6 +23,7 @@ from tasks.strategies import GradientDescent, Strategy
 class Trial:
     """What a trial computes. Everything here, with the dataset, decides its result; nothing else does.
 
+    The loss is the data loss plus ``regularization`` times the penalty. ``learning_rate`` is the factor on a step.
     ``batch_size`` is the number of examples of one evaluation, None for the full training set;
     ``steps`` is the budget: one step is one evaluation of the loss for a search, one of loss and gradient
     for gradient descent. ``seed`` draws initial weights and perturbations; ``data_seed`` draws the order of

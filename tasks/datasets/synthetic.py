@@ -22,8 +22,8 @@ class Synthetic:
     """Gaussian clouds of pixels, one a class, rounded and clipped to 0..255.
 
     A class's centre is drawn about mid-grey with standard deviation ``spread``, an example about its
-    class's centre with standard deviation ``noise``, both in grey levels. Every class has the same number of
-    examples, or one less.
+    class's centre with standard deviation ``noise``, both in grey levels; ``seed`` draws all of them. Every class has
+    the same number of ``examples`` (those of validation among them) and of ``test_examples``, or one less.
 
     >>> Synthetic(examples=100, features=12, classes=3, validation=10).load().train.images.shape
     (90, 12)

@@ -39,7 +39,7 @@ class ConvNet:
     """A block for each of ``channels`` (convolution with a ``kernel``, relu, 2 x 2 max pooling), then ``hidden``.
 
     Relu comes after max pooling: both orders give the same numbers, since relu is monotonic, and this one computes a
-    quarter of the relus. Source: CS231n, "Convolutional Neural Networks".
+    quarter of the relus. ``initial`` is as in `Mlp`. Source: CS231n, "Convolutional Neural Networks".
     """
 
     channels: tuple[int, ...] = (32, 64, 128)

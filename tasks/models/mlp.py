@@ -27,6 +27,7 @@ ACTIVATIONS: Mapping[str, type[Relu | Tanh]] = {"relu": Relu, "tanh": Tanh}
 class Mlp:
     """A hidden layer for each number of units in ``hidden``, and a layer of scores; see `Model`.
 
+    ``activation`` is ``relu`` or ``tanh``, ``initial`` the spread of the first draw: ``he``, ``xavier`` or a number.
     The first layer of all trials is one product, ``(K*H, D) @ (D, N)``. Source: CS231n, "Neural Networks Part 1".
     """
 

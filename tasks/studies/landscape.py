@@ -42,7 +42,7 @@ _MOST_NUMBERS = 2**27
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landscape(Study):
-    """Slice the loss along one direction, or two, through random or trained weights.
+    """Slice the loss along one or two directions (``dimensions``), ``around`` random or trained weights.
 
     ``a`` (and ``b``) take ``resolution`` values from ``-extent`` to ``extent``. The loss is the mean over
     ``examples`` training examples drawn by ``data_seed``, None for all. Random weights are
