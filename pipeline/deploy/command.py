@@ -40,7 +40,7 @@ _DERIVED = {"nodes": int | None, "ray": str | None}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the manifest; return 0, or 2 if it cannot be rendered."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.deploy", description=__doc__)
-    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("target", choices=TARGETS, help="a RayJob for KubeRay, or a cluster for `ray up` on AWS")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
     parser.add_argument(
         "overrides",
