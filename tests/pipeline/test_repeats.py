@@ -10,7 +10,7 @@ from pipeline.config.settings import setting_key, setting_names, setting_values,
 from pipeline.plan.plan import Plan, Point
 from pipeline.plan.repeats import repeated
 from pipeline.sweep.batch import PointBatch
-from pipeline.sweep.source import Grid
+from pipeline.sweep.source import End, Grid
 from tasks.errors import ConfigError
 from tasks.events import Outcome
 
@@ -74,6 +74,35 @@ def test_a_point_comes_to_the_mean_of_its_repeats_or_to_a_failure_among_them():
     batch.assign(repeats, Plan(trials=(), folded={}), standings.values())
 
     assert batch.ends(standings, error) == {0: error, 1: 2.0}
+
+
+def test_a_source_is_told_the_mean_of_a_points_repeats_and_their_worst_outcome_once_when_all_have_ended(monkeypatch):
+    source, told = Grid([]), []
+    monkeypatch.setattr(source, "tell", lambda index, end: told.append((index, end)))
+    batch, repeats = PointBatch(source, repeats=2), [Point(index=k, overrides=(), config=parse({})) for k in (4, 5)]
+    standings = [
+        SimpleNamespace(trial=SimpleNamespace(index=k, key=str(k)), outcome=None, metrics={}, step=0) for k in (4, 5)
+    ]
+    batch.assign(repeats, Plan(trials=(), folded={}), standings)
+
+    ends = [(Outcome.COMPLETE, {"a": 1.0, "b": 7.0}, 9), (Outcome.STOPPED, {"a": 4.0}, 3)]
+    for standing, (outcome, metrics, step) in zip(standings, ends, strict=True):
+        assert not told
+        standing.outcome, standing.metrics, standing.step = outcome, metrics, step
+        batch.end(standing)
+    batch.end(standings[0])
+
+    assert told == [(2, End(outcome=Outcome.STOPPED, metrics={"a": 2.5}, step=3))]
+
+
+def test_as_many_points_are_asked_for_as_have_repeats_for_the_room(monkeypatch):
+    source, asked = Grid([]), []
+    monkeypatch.setattr(source, "more", lambda room: asked.append(room) or [])
+    batch = PointBatch(source, repeats=3)
+
+    assert [batch.more(room) for room in (0, 1, 6, 7)] == [[]] * 4
+
+    assert asked == [0, 1, 2, 3]
 
 
 def test_what_a_source_will_still_propose_is_counted_in_repeats_until_it_is_done():
