@@ -217,9 +217,6 @@ def _intervals(data: np.ndarray) -> np.ndarray:
 
 
 def _interval_of_difference(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    def difference(one: np.ndarray, other: np.ndarray, axis: int = -1) -> np.ndarray:
-        return np.asarray(np.mean(one, axis=axis) - np.mean(other, axis=axis))
-
     if max(np.ptp(x), np.ptp(y)) <= _tiny(np.concatenate([x, y])):
         return float(x.mean() - y.mean()), float(x.mean() - y.mean())
     fewer = min(len(x), len(y))
@@ -230,7 +227,8 @@ def _interval_of_difference(x: np.ndarray, y: np.ndarray) -> tuple[float, float]
     from scipy import stats  # noqa: PLC0415
 
     rng = np.random.default_rng(0)
-    found = stats.bootstrap((x, y), difference, confidence_level=LEVEL, method="BCa", n_resamples=_RESAMPLES, rng=rng)
+    options = {"confidence_level": LEVEL, "method": "BCa", "n_resamples": _RESAMPLES, "rng": rng}
+    found = stats.bootstrap((x, y), lambda one, other, axis: one.mean(axis) - other.mean(axis), **options)
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 

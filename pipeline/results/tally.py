@@ -214,7 +214,7 @@ class Tally:
                 self._leading = min(self._rank_keys, key=self._rank_keys.__getitem__)
             elif self._leading is None or place < self._rank_keys[self._leading]:
                 self._leading = key
-            if self._leading is not None and self._rank_keys[self._leading][0]:
+            if self._rank_keys[self._leading][0]:
                 self._leading = None
         self._moved = {}
 

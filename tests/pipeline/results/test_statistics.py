@@ -120,6 +120,15 @@ def test_the_interval_of_a_difference_of_samples_is_scipys_bca_bootstrap_where_e
     assert (difference.low, difference.high) == tuple(found.confidence_interval)
 
 
+def test_the_interval_of_a_difference_of_many_is_students_with_the_degrees_of_the_fewer():
+    x, y = (np.random.default_rng(2).normal(size=count) for count in (300, 200))
+
+    found = unpaired(x.tolist(), y.tolist())
+
+    half = stats.t.ppf(0.975, 199) * math.sqrt(x.var(ddof=1) / 300 + y.var(ddof=1) / 200)
+    assert (found.low, found.high) == pytest.approx((x.mean() - y.mean() - half, x.mean() - y.mean() + half))
+
+
 @pytest.mark.parametrize("compare", [paired, unpaired])
 @pytest.mark.parametrize("unit", [1e-4, 1e4])
 def test_the_unit_of_a_metric_changes_no_answer(compare, unit):
