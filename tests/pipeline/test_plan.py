@@ -161,6 +161,7 @@ def test_trials_that_go_on_are_fused_with_those_at_the_same_step_and_keep_their_
     assert {step: [trial.index for trial in group.trials] for step, group in groups.items()} == {20: [0, 1], 30: [2]}
     assert [curve.trial for curve in groups[20].start.curves] == [0, 1]
     assert (groups[20].start.reported, groups[30].start.reported) == (False, True)
+    assert Progress.join([starts[0], starts[0]]).reported
 
 
 def test_trials_that_pause_at_other_steps_or_do_another_task_are_not_fused(dataset):

@@ -72,6 +72,7 @@ def test_names_that_read_like_markup_are_shown():
 def test_a_trial_is_told_curve_by_curve_with_the_ends_then_and_now():
     rows = [line.split("│") for line in printed(show_trial, FAR).splitlines() if "train/loss" in line]
 
+    assert "what changed" not in printed(show_trial, FAR)
     assert [cell.strip() for cell in rows[0][1:-1]] == [
         "train/loss",
         "3",

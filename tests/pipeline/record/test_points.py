@@ -107,3 +107,7 @@ def test_a_thin_curve_keeps_the_lowest_and_the_last_point_of_every_stretch_and_t
     assert thin.values.tolist() == loss[thin.steps - 1].tolist()
     assert examples.steps.tolist() == thin.steps.tolist()
     assert (early.steps.tolist(), early.values.tolist()) == ([1], [1.0])
+    own = RunPoints(0)
+    own.add(curve(range(100), score=np.arange(100)), 1)
+    own.curves.thin(8)
+    assert len(own.curves.series()["score"].steps) == 100

@@ -63,6 +63,7 @@ def test_a_log_whose_sweep_was_resumed_under_another_ranking_is_read_to_its_end(
     scores = {first.key: 0.25, second.key: 0.5, third.key: 1.0, fourth.key: 0.25}
     opening = opened(first, second, third, fourth)
     runs = Runs(opening, "1")
+    assert runs.parent.best.winner is None
     for number, one in enumerate((first, second, third)):
         result = done(**{"val/accuracy": scores[one.key]})
         runs.apply(Finished(trial=one, result=result, layout=layout), number)
@@ -73,6 +74,7 @@ def test_a_log_whose_sweep_was_resumed_under_another_ranking_is_read_to_its_end(
     runs.apply(Closed(status="FINISHED"), 6)
 
     assert runs.parent.best.winner.trial.key == third.key
+    assert [runs.parent.best.may_win(one) for one in (third, fourth)] == [True, False]
 
 
 def test_a_run_that_is_older_than_the_log_goes_by_its_id_in_the_store(opened, trial, layout):

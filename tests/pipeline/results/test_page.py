@@ -27,6 +27,8 @@ def test_a_description_holds_no_password(trial, tiny):
 
     assert "s3cret" not in text
     assert "failed, 0 of 1 trials done" in text
+    assert "Resume:" in text
+    assert "Open:\n\n```\nmlflow ui " in text
 
 
 def test_a_running_search_counts_the_trials_that_it_will_propose_and_an_ended_one_those_it_has(trial, tiny):
@@ -34,6 +36,7 @@ def test_a_running_search_counts_the_trials_that_it_will_propose_and_an_ended_on
 
     running, ended = (describe(subject(tiny, size=64), status, tally) for status in ("RUNNING", "FINISHED"))
 
+    assert ["Resume:" in text for text in (running, ended)] == [False, False]
     assert "running, 0 of 64 trials done" in running
     assert "finished, 0 of 1 trials done" in ended
 

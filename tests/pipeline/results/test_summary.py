@@ -69,6 +69,7 @@ def test_a_key_is_recorded_with_all_that_it_was_swept_over_or_with_the_one_value
     found = params(Tally(trials))
 
     assert (found["swept.learning_rate"], found["steps"]) == ("0.25, 0.5", "1000")
+    assert (found["sweep.metric"], found["sweep.mode"]) == ("val/accuracy", "max")
     # neither what they do not share, nor what only one of them has
     assert not found.keys() & {"learning_rate", "optimizer", "optimizer.name", "optimizer.momentum"}
 

@@ -117,6 +117,7 @@ def test_a_setting_has_ended_once_a_repeat_that_failed_has_been_run_again(trial)
     tally.count(Finished(trial=repeats[0], result=done(), layout=None))
     tally.count(Failed(trial=repeats[1], error="no", traceback=""))
     assert not tally.has_ended(key)
+    assert (tally.failed, tally.done) == (1, 2)
     tally.count(Finished(trial=repeats[1], result=done(), layout=None))
     assert tally.has_ended(key)
 
@@ -189,6 +190,16 @@ def test_a_step_counts_for_what_it_costs(trial):
     tally.count(Progressed(trial=slow, curve=Curve(trial=0, steps=np.array([50]), metrics={"a": np.ones(1)})))
 
     assert (tally.cost_done, tally.cost_total) == (450, 1000)
+
+
+def test_of_several_points_at_once_the_last_that_is_a_number_counts(trial):
+    one = trial(steps=100)
+    tally = Tally([one])
+    metrics = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([1.0, 2.0, math.nan])}
+
+    standing = tally.count(Progressed(trial=one, curve=Curve(trial=0, steps=np.array([10, 20, 30]), metrics=metrics)))
+
+    assert (standing.step, standing.metrics) == (30, {"a": 3.0, "b": 2.0})
 
 
 def test_where_a_trial_diverged_its_metrics_are_those_of_the_record_that_a_resume_reads(trial):
