@@ -69,6 +69,9 @@ def test_an_array_is_judged_relative_to_its_largest_value(off, equality):
 @pytest.mark.parametrize("value", [NAN, INF, -INF, 0.0])
 def test_values_without_a_relative_difference_are_equal_to_themselves(value):
     assert compare(record(loss=(1, value)), record(loss=(1, value))).equality is Equality.BITWISE
+    # and beside a point that is close
+    near = compare(record(loss=(1, value)), record(loss=(1 + TOLERANCE / 2, value)))
+    assert (near.equality, near.largest.where[:8]) == (Equality.TOLERANCE, "step 0: ")
 
 
 @pytest.mark.parametrize(("then", "now"), [(NAN, 1.0), (1.0, NAN), (INF, -INF), (INF, 1.0), (0.0, 1e-30)])

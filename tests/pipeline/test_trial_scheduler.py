@@ -120,8 +120,9 @@ def test_what_many_trials_wait_with_is_not_kept_in_memory(sweep):
     np.testing.assert_array_equal(velocity, np.repeat(np.array(numbers, float)[:, None], size, axis=1))
 
 
-def test_trials_that_no_rule_stops_go_to_their_end():
-    config = parse({"steps": 400})
+@pytest.mark.parametrize("values", [{"steps": 400}, {"task": {"name": "landscape"}, "stopping": {"name": "halving"}}])
+def test_trials_that_no_rule_stops_go_to_their_end(values):
+    config = parse(values)
     trials = make_plan([Point(index=0, overrides=(), config=config)], DATASET).trials
     scheduler = TrialScheduler(config, DATASET, Criterion(), widest=lambda _: 128, folder=Path())
     scheduler.add(trials)
@@ -248,6 +249,17 @@ def test_what_was_decided_before_of_a_trial_that_comes_back_holds(sweep):
     # then it goes on as soon as it is back, and the third is stopped then
     assert made.pause(100, {1: 0.8, 2: 0.1}) == [2]
     assert made.next() == [([1], 100, 200)]
+
+
+def test_who_comes_back_to_a_rung_after_the_last_was_passed_goes_to_its_end(sweep):
+    plain = sweep(1, name="halving")
+    (setting,) = plain.scheduler._rungs._members
+    passed = {"pool": 0, "arrived": 1, "scores": {setting: 0.5}, "passed": (setting,), "stopped": (), "complete": True}
+    made = sweep(1, known=[Decision(step=step, **passed) for step in (100, 200)], name="halving")
+
+    made.pause(200, {0: 0.5})
+
+    assert made.next() == [([0], 200, None)]
 
 
 def test_decisions_of_a_later_batch_are_replayed_once_its_trials_are_there(sweep):
