@@ -62,7 +62,6 @@ def test_a_log_whose_sweep_was_resumed_under_another_ranking_is_read_to_its_end(
     trials = [trial(learning_rate=rate, seed=seed) for rate in (1.0, 2.0) for seed in (0, 1)]
     scores, opening = (0.9, 0.6, 0.0, 0.8), opened(*trials)
     runs = Runs(opening, "1")
-    assert runs.parent.best.winner is None
     for number, one in enumerate(trials[:3]):
         result = done(**{"val/accuracy": scores[number]})
         runs.apply(Finished(trial=one, result=result, layout=layout), number)
@@ -76,6 +75,16 @@ def test_a_log_whose_sweep_was_resumed_under_another_ranking_is_read_to_its_end(
     assert [runs.parent.best.may_win(one) for one in trials] == [number == best for number in range(4)]
 
 
+def test_who_has_not_ended_or_has_no_score_does_not_win(opened, trial, layout):
+    running, diverged = trial(), trial()
+    runs = Runs(opened(running, diverged), "1")
+
+    runs.apply(Started(trial=running), 1)
+    runs.apply(Finished(trial=diverged, result=done(Outcome.DIVERGED), layout=layout), 2)
+
+    assert runs.parent.best.winner is None
+
+
 def test_a_run_that_is_older_than_the_log_goes_by_its_id_in_the_store(opened, trial, layout):
     one, store_id = trial(), "3" * 32
     runs = Runs(opened(one), "1")
@@ -83,6 +92,7 @@ def test_a_run_that_is_older_than_the_log_goes_by_its_id_in_the_store(opened, tr
 
     runs.apply(Drew(trial=one, files={"loss.png": b"png"}), 2)
 
+    assert runs.parent.tally.standings[one.key].run_id == store_id
     assert runs.outbox.drain(0)[store_id].files == {"figures/loss.png": b"png"}
 
 
