@@ -1,6 +1,8 @@
 """Failures are told by what failed: once, with the frames, where the whole is, and how to run one again."""
 
+import logging
 import shlex
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from pipeline.raised import Raised
 from pipeline.reports import Failed
 from pipeline.results.failures import Failures, rerun_command
-from pipeline.results.fault_log import NAME, FaultLog
+from pipeline.results.fault_log import NAME, FaultLog, Quiet
 from tests.pipeline.commands import run
 
 
@@ -52,12 +54,47 @@ def test_a_lone_trial_is_told_of_at_the_end_only_and_its_exception_is_the_cause(
     assert error.__cause__ is exception
 
 
+def test_trials_that_raised_nothing_are_told_of_by_their_errors_whatever_characters_these_have(tmp_path, trial):
+    failures = Failures(range(2), FaultLog(tmp_path))
+
+    fresh = [failures.add(Failed(trial=trial(), error=error, traceback="")) for error in ("killed", "lost \udcff")]
+
+    assert fresh == [True, True]
+    assert str(failures.error()).count("1 of 2 trials failed") == 2
+    assert "lost \\udcff" in (tmp_path / NAME).read_text()
+
+
+def test_a_lone_trial_that_raised_nothing_has_no_cause(tmp_path, trial):
+    failures = Failures(range(1), FaultLog(tmp_path))
+    assert str(failures.error()) == "a trial has not finished"
+
+    failures.add(Failed(trial=trial(), error="killed", traceback=""))
+
+    assert (str(failures.error()), failures.error().__cause__) == ("the trial failed: killed", None)
+
+
 def test_a_log_that_cannot_be_written_is_not_named(tmp_path, trial):
     failures = Failures(range(2), FaultLog(Path(tmp_path, "nowhere")))
     failures.add(failed(trial("a"), "ValueError: no"))
 
     assert NAME not in str(failures.error())
     assert "in full: traceback.txt in the record of each" in str(failures.error())
+
+
+def test_what_a_library_warns_of_in_this_thread_is_in_the_log_once_and_shown_after_the_context_only(tmp_path, caplog):
+    library, own = logging.getLogger("urllib3"), logging.getLogger("pipeline.quiet")
+    other = threading.Thread(target=library.warning, args=("of another thread",))
+
+    with Quiet(FaultLog(tmp_path)):
+        for _ in range(2):
+            library.warning("unreachable")
+        own.warning("our own")
+        other.start()
+        other.join()
+    library.warning("later")
+
+    assert caplog.messages == ["our own", "of another thread", "later"]
+    assert [line.split(" ", 1)[1] for line in (tmp_path / NAME).read_text().splitlines()] == ["urllib3: unreachable"]
 
 
 def test_the_command_runs_the_trial_in_its_own_process(trial):

@@ -80,9 +80,11 @@ def test_who_has_not_ended_or_has_no_score_does_not_win(opened, trial, layout):
     runs = Runs(opened(running, diverged), "1")
 
     runs.apply(Started(trial=running), 1)
-    runs.apply(Finished(trial=diverged, result=done(Outcome.DIVERGED), layout=layout), 2)
+    runs.apply(Finished(trial=diverged, result=done(Outcome.DIVERGED, step=7), layout=layout), 2)
 
     assert runs.parent.best.winner is None
+    tags = runs.outbox.drain(0)[runs.runs[diverged.key].id].tags
+    assert (tags["outcome"], tags["outcome.step"]) == ("diverged", "7")
 
 
 def test_a_run_that_is_older_than_the_log_goes_by_its_id_in_the_store(opened, trial, layout):
@@ -118,6 +120,7 @@ def test_the_texts_of_a_large_sweep_are_files_and_the_short_ones_of_its_trials_t
     of_sweep, of_trial = changes[runs.opened.parent], changes[runs.runs[trials[0].key].id]
     assert of_sweep.files.keys() == {"provenance/versions.txt", SIGNATURE}
     assert of_sweep.files.keys().isdisjoint(of_sweep.tags)
+    assert of_trial.params["learning_rate"] == "0.001"
     assert {CONFIG, OVERRIDES} <= of_trial.tags.keys()
     assert of_trial.files == {}
 
