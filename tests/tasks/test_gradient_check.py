@@ -282,10 +282,11 @@ def test_where_every_coordinate_has_a_kink_nothing_is_compared_and_that_is_no_su
 
 
 def test_where_both_gradients_are_0_everywhere_that_is_told():
-    # given a layer of dead units before one that is alive
+    # given a layer of dead units before one whose analytic gradient alone is 0, and one that is alive
+    none, ones = np.zeros(2), np.ones(2)
     layers = {
-        name: Compared.of(gradient, Slopes(gradient, gradient, np.zeros(2, dtype=np.int64)), np.zeros((2, 2)))
-        for name, gradient in {"hidden1": np.zeros(2), "scores": np.ones(2)}.items()
+        name: Compared.of(analytic, Slopes(numerical, numerical, np.zeros(2, dtype=np.int64)), np.zeros((2, 2)))
+        for name, analytic, numerical in (("hidden1", none, none), ("hidden2", none, ones), ("scores", ones, ones))
     }
     assert verdict(1e-5, layers).message.endswith("; both gradients are 0 at every coordinate of hidden1")
 
