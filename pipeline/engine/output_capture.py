@@ -33,14 +33,19 @@ class OutputCapture:
 
     def follow(self, events: Iterator[T]) -> Iterator[T]:
         """Yield the events, and capture the output while each is computed."""
-        with _captured_streams():
+        streams: tuple[Any, Any] = _Tee(sys.stdout), _Tee(sys.stderr)
+        with _captured_log():
             while True:
-                token = _CAPTURE.set(self)
+                outside, token = (sys.stdout, sys.stderr), _CAPTURE.set(self)
+                sys.stdout, sys.stderr = streams
                 try:
                     event = next(events)
                 except StopIteration:
                     return
                 finally:
+                    # What the trial has put in their place is its own: the next trial would print to it, too.
+                    streams = sys.stdout, sys.stderr
+                    sys.stdout, sys.stderr = outside
                     _CAPTURE.reset(token)
                 yield event
 
@@ -60,13 +65,11 @@ class OutputCapture:
 
 
 @contextlib.contextmanager
-def _captured_streams() -> Iterator[None]:
-    """Copy both streams and all log lines to the capture of their context, if it has one."""
+def _captured_log() -> Iterator[None]:
+    """Copy all log lines to the capture of their context, if it has one."""
     root, handler = logging.getLogger(), _Handler()
     handler.setFormatter(_FORMATTER)
-    streams, level = (sys.stdout, sys.stderr), root.level
-    own = (_Tee(streams[0]), _Tee(streams[1]))
-    sys.stdout, sys.stderr = own
+    level = root.level
     root.addHandler(handler)
     root.setLevel(min(level, logging.INFO) if level else level)
     try:
@@ -74,9 +77,6 @@ def _captured_streams() -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-        # If other code has replaced them meanwhile, its streams stay.
-        sys.stdout = streams[0] if sys.stdout is own[0] else sys.stdout
-        sys.stderr = streams[1] if sys.stderr is own[1] else sys.stderr
 
 
 class _Tee:

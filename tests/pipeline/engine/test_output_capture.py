@@ -81,6 +81,37 @@ def test_a_trial_that_closes_its_output_leaves_that_of_the_command_open(capsys):
     assert capsys.readouterr().out == "still heard\nthe command's\n"
 
 
+class Copied:
+    """As in many training scripts: a copy of the standard output, which passes everything on."""
+
+    def __init__(self, stream):
+        self.stream, self.copy = stream, []
+
+    def write(self, text):
+        self.copy.append(text)
+        return self.stream.write(text)
+
+
+def test_a_stream_that_a_trial_puts_in_place_of_its_own_ends_with_it(capsys):
+    copies = []
+
+    def spoken(name):
+        sys.stdout = copied = Copied(sys.stdout)
+        copies.append(copied.copy)
+        print(name)
+        yield 1
+        print("again")
+
+    for name in ("one", "two"):
+        capture = OutputCapture()
+        for _ in capture.follow(spoken(name)):
+            print("not the trial's")
+        assert capture.drain() == f"{name}\nagain\n"
+
+    assert ["".join(copy) for copy in copies] == ["one\nagain\n", "two\nagain\n"]
+    assert capsys.readouterr().out == "one\nnot the trial's\nagain\ntwo\nnot the trial's\nagain\n"
+
+
 def test_other_threads_are_not_heard():
     capture = OutputCapture()
 
