@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,10 @@ class TrialRecord:
     is_mean: bool = False
 
 
+_SMALL = 256
+"""Blocks of fewer points are joined once there are so many: one of a single point takes 18 times its numbers."""
+
+
 class Curves:
     """The curves of one trial by metric, to which points are added in the order of their steps."""
 
@@ -35,17 +40,16 @@ class Curves:
 
     def add(self, metric: str, block: Series) -> None:
         """Add points, at least one, to a curve."""
-        self._blocks.setdefault(metric, []).append(block)
+        blocks = self._blocks.setdefault(metric, [])
+        blocks.append(block)
+        if len(blocks) >= _SMALL and len(blocks[-_SMALL].steps) < _SMALL:
+            blocks[-_SMALL:] = [_joined(blocks[-_SMALL:])]
 
     def series(self) -> Mapping[str, Series]:
         """Return the curves so far."""
-        return {
-            metric: Series(
-                steps=np.concatenate([block.steps for block in blocks]),
-                values=np.concatenate([block.values for block in blocks]),
-            )
-            for metric, blocks in self._blocks.items()
-        }
+        for metric, blocks in self._blocks.items():
+            self._blocks[metric] = [_joined(blocks)]
+        return {metric: blocks[0] for metric, blocks in self._blocks.items()}
 
     def copy(self) -> Curves:
         """Return curves that keep their points when these are downsampled; the numbers are not copied."""
@@ -58,20 +62,35 @@ class Curves:
         return {metric: float(blocks[-1].values[-1]) for metric, blocks in self._blocks.items()}
 
     def thin(self, most: int) -> None:
-        """Downsample the curves of more than ``most`` points, if that of the training loss is one of them.
+        """Downsample the curves of more than ``most`` points.
 
-        That curve keeps the lowest and the last point of every stretch; the others keep the same steps. The last points
-        are at the same steps in all repeats of a setting: the mean of their curves needs steps that all have.
+        That of the training loss keeps the lowest and the last point of every stretch, and curves of its steps keep the
+        same steps; any other keeps the lowest, the highest and the last point of every stretch. The last points are at
+        the same steps in all repeats of a setting: the mean of their curves needs steps that all have.
         """
         curves = self.series()
         loss = curves.get("train/loss")
-        if loss is None or len(loss.steps) <= most:
-            return
-        steps, values = loss.steps, loss.values
-        stretches = np.array_split(np.arange(len(steps)), most // 2)
-        lowest = [stretch[np.argmin(values[stretch])] for stretch in stretches]
-        kept = steps[[*lowest, *(stretch[-1] for stretch in stretches)]]
         for metric, one in curves.items():
-            if len(one.steps) > most:
-                same = np.isin(one.steps, kept)
-                self._blocks[metric] = [Series(steps=one.steps[same], values=one.values[same])]
+            if len(one.steps) <= most:
+                continue
+            follows = loss is not None and len(loss.steps) > most and np.isin(one.steps, loss.steps).all()
+            kept = _kept(loss, most, np.argmin) if loss and follows else _kept(one, most, np.argmin, np.argmax)
+            same = np.isin(one.steps, kept)
+            self._blocks[metric] = [Series(steps=one.steps[same], values=one.values[same])]
+
+
+def _joined(blocks: Sequence[Series]) -> Series:
+    """Return the points of all blocks."""
+    if len(blocks) == 1:
+        return blocks[0]
+    return Series(
+        steps=np.concatenate([block.steps for block in blocks]),
+        values=np.concatenate([block.values for block in blocks]),
+    )
+
+
+def _kept(curve: Series, most: int, *extremes: Callable[[np.ndarray], Any]) -> np.ndarray:
+    """Return at most ``most`` steps of a curve: those of the extremes and of the last point of every stretch."""
+    stretches = np.array_split(np.arange(len(curve.steps)), most // (len(extremes) + 1))
+    places = [stretch[extreme(curve.values[stretch])] for stretch in stretches for extreme in extremes]
+    return curve.steps[[*places, *(stretch[-1] for stretch in stretches)]]

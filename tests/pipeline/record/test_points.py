@@ -1,9 +1,12 @@
 """A trial's curves become points, each exactly once."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from pipeline.record.trial_run import RunPoints
+from pipeline.results.curves import Curves, Series
 from tasks.events import Curve, Outcome, Result
 
 NAN = float("nan")
@@ -107,7 +110,42 @@ def test_a_thin_curve_keeps_the_lowest_and_the_last_point_of_every_stretch_and_t
     assert thin.values.tolist() == loss[thin.steps - 1].tolist()
     assert examples.steps.tolist() == thin.steps.tolist()
     assert (early.steps.tolist(), early.values.tolist()) == ([1], [1.0])
-    own = RunPoints(0)
-    own.add(curve(range(100), score=np.arange(100)), 1)
-    own.curves.thin(8)
-    assert len(own.curves.series()["score"].steps) == 100
+
+
+def test_curves_without_a_training_loss_are_downsampled_each_by_its_own_extremes_and_last_points():
+    run, score = RunPoints(0), np.random.default_rng(0).standard_normal(999)
+    run.add(curve(range(1, 1000), score=score), 1)
+    run.add(curve([*range(1000, 1010)], early=np.arange(10.0)), 2)
+
+    run.curves.thin(9)
+
+    thin, early = (run.curves.series()[name] for name in ("score", "early"))
+    parts = np.split(score, 3)
+    assert sorted(thin.values) == sorted(value for part in parts for value in (part.min(), part.max(), part[-1]))
+    assert thin.values.tolist() == score[thin.steps - 1].tolist()
+    assert early.steps[-1] == 1009
+    assert len(early.steps) <= 9
+
+
+def test_a_curve_that_measures_at_other_steps_than_the_training_loss_keeps_points_of_its_own():
+    run = RunPoints(0)
+    run.add(curve(range(10, 1000, 10), **{"train/loss": np.arange(99.0)}), 1)
+    run.add(curve(range(1001, 1100), score=np.arange(99.0)), 2)
+
+    run.curves.thin(9)
+
+    assert {name: len(one.steps) for name, one in run.curves.series().items()} == {"train/loss": 8, "score": 6}
+
+
+def test_points_that_come_one_by_one_take_the_memory_of_their_numbers():
+    count, curves = 20_000, Curves()
+
+    tracemalloc.start()
+    for step in range(count):
+        curves.add("score", Series(steps=np.array([step]), values=np.array([float(step)])))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert held < 3 * 16 * count
+    assert curves.series()["score"].steps.tolist() == list(range(count))
+    assert curves.last() == {"score": count - 1.0}
