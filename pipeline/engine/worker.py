@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
 import platform
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pipeline.engine.blas import blas
@@ -17,7 +19,7 @@ from pipeline.engine.output_capture import OutputCapture
 from pipeline.raised import Raised, is_from_outside
 from tasks.arrays.devices import array_for
 from tasks.datasets.dataset import Dataset
-from tasks.events import Checkpoint, Event
+from tasks.events import Checkpoint, Curve, Event
 from tasks.trial import Trial
 
 BATCH_EVERY = 0.3
@@ -126,12 +128,31 @@ def _batches(events: Iterator[Event]) -> Iterator[tuple[Event, ...]]:
             if checkpoint:
                 kept = time.monotonic()
             if checkpoint or time.monotonic() - last >= BATCH_EVERY:
-                yield tuple(batch)
+                yield _joined(batch)
                 batch, last = [], time.monotonic()
     except (Exception, SystemExit, KeyboardInterrupt):
         # The events before the failure are yielded first.
         if batch:
-            yield tuple(batch)
+            yield _joined(batch)
         raise
     if batch:
-        yield tuple(batch)
+        yield _joined(batch)
+
+
+def _joined(events: Sequence[Event]) -> tuple[Event, ...]:
+    """Return the events, with consecutive points of a trial in one block: a task may report them one by one."""
+    joined: list[Event] = []
+    for kind, alike in itertools.groupby(events, _kind):
+        blocks: list[Any] = list(alike)
+        steps = np.concatenate([block.steps for block in blocks]) if kind and len(blocks) > 1 else np.zeros(0)
+        if not len(steps) or (np.diff(steps) <= 0).any():
+            joined += blocks
+            continue
+        metrics = {name: np.concatenate([block.metrics[name] for block in blocks]) for name in blocks[0].metrics}
+        joined.append(Curve(trial=blocks[0].trial, steps=steps, metrics=metrics))
+    return tuple(joined)
+
+
+def _kind(event: Event) -> tuple[object, ...]:
+    """Return what points have in common that can be in one block; nothing of other events."""
+    return (event.trial, *event.metrics) if isinstance(event, Curve) else ()

@@ -1,8 +1,13 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 
 from pipeline.engine.worker import GroupStarted, compute
 from tasks.datasets import DATASETS
+from tasks.datasets.nothing import Nothing
 from tasks.events import Curve, Result
+from tasks.single import Single
 from tasks.studies.train import Train
 from tasks.trial import Trial
 
@@ -25,3 +30,22 @@ def test_the_first_event_is_told_at_once_and_the_others_in_batches(dataset):
     # and the rest in few messages
     assert len(others) < 30
     assert sum(isinstance(event, Result) for message in others for event in message) == 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Often(Single):
+    needs_data: ClassVar[bool] = False
+
+    def train(self, trial, data, report):
+        for step in range(1, trial.steps + 1):
+            report(step, {"loss": 1 / step} | ({"score": step} if step > trial.steps // 2 else {}))
+
+
+def test_points_that_a_task_reports_one_by_one_are_told_in_blocks_by_their_metrics():
+    _, first, *others = compute([Trial(task=Often(), steps=2000)], Nothing().load(), threads=1)
+
+    blocks = [event for message in (first, *others) for event in message if isinstance(event, Curve)]
+    assert len(blocks) < 30
+    assert [step for block in blocks for step in block.steps] == list(range(1, 2001))
+    assert [value for block in blocks for value in block.metrics["loss"]] == [1 / step for step in range(1, 2001)]
+    assert [value for block in blocks for value in block.metrics.get("score", ())] == list(range(1001, 2001))
