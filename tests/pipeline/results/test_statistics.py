@@ -228,5 +228,9 @@ def test_what_is_too_small_to_be_shown_needs_more_than_any():
     assert repeats_needed(1.0, 0.0, 0.0) == 2
 
 
+def test_a_difference_far_beyond_its_noise_is_shown_by_two_repeats_without_a_warning():
+    assert repeats_needed(1.0, 5.569386810296422e-13, 0.0, tests=124_750) == 2.0
+
+
 def test_the_unit_of_a_metric_does_not_matter_to_how_many_repeats_are_needed():
     assert repeats_needed(1e80, 1e160, 1e160) == repeats_needed(1.0, 1.0, 1.0)
