@@ -54,8 +54,8 @@ def join_or_start(cluster: Cluster, *, cpus: int, meanwhile: Callable[[], object
     given = _given(cluster)
     try:
         address = _address(given)
-        local = address == LOCAL or (cluster.address is None and given in {None, "auto"})
-        options |= _use_local_code() if local else {"runtime_env": _send_code()}
+        # The cluster that runs on this machine may have other machines, now or later.
+        options |= _use_local_code() if address == LOCAL else {"runtime_env": _send_code()}
         if address == LOCAL:
             start_private(cpus=cpus, meanwhile=meanwhile, **options)
         else:

@@ -69,6 +69,25 @@ def test_a_cluster_that_runs_on_this_machine_is_joined(note):
         assert _address(_given(Cluster(address="local"))) == LOCAL
 
 
+@pytest.mark.parametrize("address", [None, "auto"])
+def test_the_code_is_sent_to_the_cluster_of_this_machine_which_may_have_others(note, monkeypatch, address):
+    given = {}
+
+    def init(address, **options):
+        given.update(options)
+        raise ConnectionError
+
+    monkeypatch.setattr("ray.init", init)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        note.write_text(f"127.0.0.1:{server.getsockname()[1]}")
+
+        with pytest.raises(EngineError):
+            join_or_start(Cluster(address=address), cpus=1)
+
+    sent = [Path(module).name for module in given["runtime_env"]["py_modules"]]
+    assert sent[:3] == ["conf", "pipeline", "tasks"]
+
+
 @pytest.mark.slow
 def test_a_cluster_of_machines_that_asks_for_the_users_token_is_joined(tmp_path, monkeypatch):
     # given a user with a token, and a cluster that the user has started as README says (its sockets need a short path)
