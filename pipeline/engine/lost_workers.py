@@ -53,6 +53,8 @@ def was_lost_with_node(error: ray.exceptions.RayError) -> bool:
 
 def _words(error: ray.exceptions.RayError) -> str:
     text = str(error)
+    if isinstance(error, ray.exceptions.ActorUnavailableError):  # Ray itself knows why a few seconds later
+        return "the connection to it was lost, as when its node or its process has died"
     if re.search(r"\bnode\b.{0,80}\b(died|dead|failed|removed|terminated)\b", text, re.IGNORECASE | re.DOTALL):
         return "its node was lost"
     return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)

@@ -50,6 +50,15 @@ def test_memory_is_said_with_how_much_there_was():
     assert why == "out of memory: Ray's memory monitor ended it, with 22.92GB of 23.54GB in use"
 
 
+def test_where_ray_does_not_know_yet_the_connection_is_named():
+    closed = "The actor is temporarily unavailable: RpcError: RPC error: Socket closed rpc_code: 14"
+
+    told, detail = why_lost(ray.exceptions.ActorUnavailableError(closed, None), host="there", killed_before=0)
+
+    assert told == "the connection to it was lost, as when its node or its process has died"
+    assert closed in detail
+
+
 @pytest.mark.parametrize(
     ("host", "before", "last", "why"),
     [
@@ -87,7 +96,7 @@ def test_of_an_output_larger_than_memory_only_the_end_is_read(tmp_path, monkeypa
 @pytest.fixture
 def start(monkeypatch):
     """Return workers, and what tells them that one could not start, as if Ray had said so."""
-    workers = Workers(Cluster(), "cpu")
+    workers = Workers(Cluster(), "cpu", {})
 
     def fail(text, *, others=False):
         def get(reference):
