@@ -179,16 +179,20 @@ def _send_code() -> dict[str, Any] | None:
 
     The packages that add rows are sent too; what these import has to be installed on the nodes.
 
-    A job that was submitted with a working directory or modules has the code on the nodes already.
+    A job that was submitted with modules cannot send others. Its working directory, where this process is, is on the
+    nodes already: what is not in it is sent.
     """
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
-    if "working_dir" in job or "py_modules" in job:
+    if "py_modules" in job:
         return None
     packages = [str(HOME / name) for name in ("conf", "pipeline", "tasks")]
     # Without a working directory Ray puts this process's current one first on the workers' path, where a node may have
     # other code. Any folder will do: this is the smallest.
-    rows = [str(root) for package in packages_with_rows() for root in package.roots]
-    return {"working_dir": packages[0], "py_modules": [*packages, *rows]}
+    modules = [*packages, *(str(root) for package in packages_with_rows() for root in package.roots)]
+    if "working_dir" not in job:
+        return {"working_dir": packages[0], "py_modules": modules}
+    lacking = [module for module in modules if not Path(module).is_relative_to(Path.cwd())]
+    return {"py_modules": lacking} if lacking else None
 
 
 def _answers(address: str) -> bool:

@@ -1,4 +1,5 @@
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -12,7 +13,7 @@ from unittest import mock
 import pytest
 
 from pipeline.config.schema import Cluster
-from pipeline.engine.ray_cluster import LOCAL, _address, _given, _recorded_address, join_or_start
+from pipeline.engine.ray_cluster import LOCAL, _address, _given, _recorded_address, _send_code, join_or_start
 from pipeline.errors import EngineError
 from tests.pipeline import commands
 from tests.pipeline.serving import free_port
@@ -86,6 +87,26 @@ def test_the_code_is_sent_to_the_cluster_of_this_machine_which_may_have_others(n
 
     sent = [Path(module).name for module in given["runtime_env"]["py_modules"]]
     assert sent[:3] == ["conf", "pipeline", "tasks"]
+
+
+@pytest.mark.parametrize(
+    ("job", "folder", "sent"),
+    [
+        ({"working_dir": "gcs://job.zip"}, ".", ["conf", "pipeline", "tasks"]),
+        ({"working_dir": "gcs://job.zip"}, ROOT, []),
+        ({"working_dir": "gcs://job.zip", "py_modules": ["gcs://own.zip"]}, ".", []),
+        ({"py_modules": ["gcs://own.zip"]}, ".", []),
+    ],
+)
+def test_a_job_sends_the_code_that_is_not_in_its_working_directory(tmp_path, monkeypatch, job, folder, sent):
+    monkeypatch.setattr("pipeline.engine.ray_cluster.packages_with_rows", lambda: ())
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": job}))
+    monkeypatch.chdir(tmp_path / folder)
+
+    environment = _send_code()
+
+    assert [Path(module).name for module in (environment or {"py_modules": []})["py_modules"]] == sent
+    assert "working_dir" not in (environment or {})
 
 
 @pytest.mark.slow
