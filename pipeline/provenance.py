@@ -9,8 +9,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib import metadata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline import HOME
@@ -18,6 +17,7 @@ from pipeline.address import redact
 from pipeline.background import in_background
 from pipeline.config.packages import packages
 from pipeline.engine.blas import blas
+from pipeline.engine.machine import version_of
 from pipeline.record.protocol import FOLDER, Provenance
 
 PACKAGES = (
@@ -30,6 +30,9 @@ PACKAGES = (
     "array-api-compat",
     "scikit-learn",
 )
+COMPUTING = ("numpy", "array-api-compat")
+"""Those of the packages that compute trials."""
+
 DIFF = "uncommitted.diff"
 LOCK = "versions.txt"
 LONGEST_DIFF = 2_000_000
@@ -57,8 +60,7 @@ def collect() -> Provenance:
         "blas": "{}, {} threads".format(*blas()),
     }
     tags |= {f"environment.{name}": os.environ[name] for name in _VARIABLES if name in os.environ}
-    names = dict.fromkeys([*PACKAGES, *(name for package in packages() for name in package.requirements)])
-    tags |= {f"version.{name}": version for name in names if (version := _version(name))}
+    tags |= {f"version.{name}": version for name, version in versions(PACKAGES).items()}
     for package in packages():
         tags |= package.tags()
     attachments = {LOCK: "\n".join(sorted(_installed(), key=str.lower)) + "\n"}
@@ -66,6 +68,12 @@ def collect() -> Provenance:
     if diff:
         attachments[DIFF] = diff
     return Provenance(tags=tags | found, attachments=attachments)
+
+
+def versions(names: Iterable[str] = COMPUTING) -> dict[str, str]:
+    """Return the versions of the libraries of these names, and of what the packages that add rows ask for."""
+    every = dict.fromkeys([*names, *(name for package in packages() for name in package.requirements)])
+    return {name: version for name in every if (version := version_of(name))}
 
 
 def git_state(root: Path) -> tuple[dict[str, str], str]:
@@ -117,13 +125,6 @@ def _cpu() -> str:
     except OSError:
         pass
     return f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs"
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _installed() -> Iterator[str]:

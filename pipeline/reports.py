@@ -14,7 +14,10 @@ from tasks.events import Curve, Result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """The layout of a trial's arithmetic: everything besides its config that its bits may depend on."""
+    """The layout of a trial's arithmetic: everything besides its config that its bits may depend on.
+
+    ``versions`` are those of the worker's libraries that differ from the driver's.
+    """
 
     width: int
     slot: int
@@ -22,6 +25,7 @@ class Layout:
     host: str
     device: str
     blas: str
+    versions: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

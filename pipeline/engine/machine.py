@@ -1,10 +1,11 @@
-"""What this process may use of its machine: CPUs and memory, as much as its container or its job is limited to."""
+"""What this process may use of its machine: CPUs, memory, as its container or its job limits them, and libraries."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
+from importlib import metadata
 from pathlib import Path, PurePosixPath
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -25,6 +26,14 @@ def memory() -> int:
     """Return how many bytes of memory there are for this process and those beside it."""
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min([whole, *(int(limit) for (limit,) in _limits("memory.max") if limit != "max")])
+
+
+def version_of(name: str) -> str | None:
+    """Return the version of a library, None if it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _limits(name: str) -> list[list[str]]:

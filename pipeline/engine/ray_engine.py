@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Self
 
 import ray
@@ -65,7 +66,8 @@ class RayEngine:
     (None: never). See `pipeline.engine.faults` for ``attempts`` and ``timeout`` (seconds). Ray's ``max_task_retries``
     is not used: Ray replays a stream by the number of its items, and batches by time differ between attempts.
 
-    ``meanwhile`` is called while a private cluster starts (`pipeline.engine.ray_private_cluster.start_private`).
+    ``versions`` are those of the driver's libraries: a worker that has others is told of, and its trials' layouts name
+    them. ``meanwhile`` is called while a private cluster starts (`pipeline.engine.ray_private_cluster.start_private`).
     """
 
     _data: Any  # set by `use`, as its size is
@@ -80,6 +82,7 @@ class RayEngine:
         attempts: int = 1,
         timeout: float = math.inf,
         checkpoint_every: int | None = None,
+        versions: Mapping[str, str] = MappingProxyType({}),
         meanwhile: Callable[[], object] = lambda: None,
     ) -> None:
         self._cluster = cluster
@@ -92,8 +95,9 @@ class RayEngine:
         self._running: dict[Any, _Attempt] = {}
         self._waiting: deque[Ledger] = deque()
         self._last = True
-        self._pool = Workers(cluster, device)
+        self._pool = Workers(cluster, device, versions)
         self._follows = False
+        self._versions, self._told = versions, set[str]()
         self._silence = math.inf  # the seconds until it is said that workers are waited for
         self._checked_at = 0.0
 
@@ -256,7 +260,19 @@ class RayEngine:
             return after_raise(attempt.ledger, message)
         if isinstance(message, GroupStarted):
             attempt.host = message.host
+            reports, again = after_message(attempt.ledger, message)
+            return [*self._differences(message), *reports], again
         return after_message(attempt.ledger, message)
+
+    def _differences(self, begun: GroupStarted) -> Iterator[Notice]:
+        """Yield a notice of the libraries of a host that are of other versions than the driver's, once a host."""
+        if not begun.versions or begun.host in self._told:
+            return
+        self._told.add(begun.host)
+        found = ", ".join(f"{name} {version}, not {self._versions[name]}" for name, version in begun.versions)
+        yield Notice(
+            text=f"{begun.host} has {found}: its trials may have other last bits, and their runs name what it has"
+        )
 
     def _free(self, attempt: _Attempt) -> None:
         """Return the worker of a group that has ended to the idle ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -27,7 +28,7 @@ class Workers:
     Ray, which starts them on nodes that join.
     """
 
-    def __init__(self, cluster: Cluster, device: str) -> None:
+    def __init__(self, cluster: Cluster, device: str, versions: Mapping[str, str]) -> None:
         remote: Any = ray.remote  # its types do not know an actor's own methods
         self._worker = remote(Worker).options(
             num_cpus=cluster.cpus_per_worker,
@@ -35,7 +36,7 @@ class Workers:
             resources=cluster.resources,
             label_selector=cluster.labels,
         )
-        self._device = device
+        self._arguments = (device, dict(versions))
         self._starting: dict[Any, Any] = {}
         self._failures = 0
         self._not_before = 0.0  # when a worker may be started again
@@ -49,7 +50,7 @@ class Workers:
     def scale_to(self, count: int) -> None:
         """Start or end workers until ``count`` are idle or starting; idle ones are ended last."""
         while len(self.idle) + len(self._starting) < count and time.monotonic() >= self._not_before:
-            worker = self._worker.remote(self._device)
+            worker = self._worker.remote(*self._arguments)
             self._starting[worker.__ray_ready__.remote()] = worker
         while len(self.idle) + len(self._starting) > count:
             self.end(self._starting.popitem()[1] if self._starting else self.idle.pop()[0])

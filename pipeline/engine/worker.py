@@ -7,7 +7,7 @@ import math
 import pickle
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pipeline.engine.blas import blas
+from pipeline.engine.machine import version_of
 from pipeline.engine.output_capture import OutputCapture
 from pipeline.raised import Raised, is_from_outside
 from tasks.arrays.devices import array_for
@@ -31,12 +32,16 @@ CHECKPOINT_EVERY = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupStarted:
-    """A message: the group has started, on this host and device, with so many threads and this BLAS."""
+    """A message: the group has started, on this host and device, with so many threads and this BLAS.
+
+    ``versions`` are those of the libraries that are of other versions than the driver's.
+    """
 
     host: str
     device: str
     threads: int
     blas: str
+    versions: tuple[tuple[str, str], ...] = ()
 
 
 Message = GroupStarted | str | tuple[Event, ...]
@@ -44,10 +49,14 @@ Message = GroupStarted | str | tuple[Event, ...]
 
 
 class Worker:
-    """A process that computes one group after another; its device and the images on it serve all of them."""
+    """A process that computes one group after another; its device and the images on it serve all of them.
 
-    def __init__(self, device: str) -> None:
+    ``versions`` are those of the driver's libraries.
+    """
+
+    def __init__(self, device: str, versions: Mapping[str, str]) -> None:
         self._device = device
+        self._versions = other_versions(versions)
         self._dataset: Dataset | None = None
 
     def compute(self, trials: bytes, dataset: Dataset, **options: Any) -> Iterator[Message | Raised]:
@@ -61,11 +70,17 @@ class Worker:
                 self._dataset = dataset.on(array_for(self._device))
             yield ()
             group = pickle.loads(trials)  # noqa: S301  # from the driver
-            for message in compute(group, self._dataset, device=self._device, **options):
+            for message in compute(group, self._dataset, device=self._device, versions=self._versions, **options):
                 yield message.as_data() if isinstance(message, Raised) else message
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # what a row raises is a failure of its group
             # A worker is never interrupted: the trial's own code has raised it. Ray would take it for a cancellation.
             yield Raised.of(error).as_data()
+
+
+def other_versions(versions: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return the names and versions of the libraries that are installed here, but not in ``versions``."""
+    here = {name: found for name in versions if (found := version_of(name))}
+    return tuple((name, found) for name, found in here.items() if found != versions[name])
 
 
 def compute(
@@ -77,6 +92,7 @@ def compute(
     checkpoint_every: int | None = None,
     until: int | None = None,
     device: str = "cpu",
+    versions: tuple[tuple[str, str], ...] = (),
 ) -> Iterator[Message | Raised]:
     """Compute a fused group on a device and yield its messages, events in batches of `BATCH_EVERY` seconds.
 
@@ -87,7 +103,8 @@ def compute(
     distributes blocks over ``threads`` threads.
     """
     with threadpool_limits(1, user_api="blas"):
-        yield GroupStarted(host=platform.node(), device=device, threads=threads, blas=blas()[0])
+        host = platform.node()
+        yield GroupStarted(host=host, device=device, threads=threads, blas=blas()[0], versions=versions)
         capture = OutputCapture()
         pause_at = {} if until is None else {"until": until}  # only a task that trains takes it
         try:

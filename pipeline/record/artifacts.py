@@ -163,8 +163,13 @@ def read_arrays(content: bytes, prefix: str = "") -> dict[str, np.ndarray]:
 
 
 def layout_tags(layout: Layout) -> dict[str, str]:
-    """Return the tags that hold the layout of a trial that has ended by itself."""
-    return {f"layout.{name}": str(value) for name, value in dataclasses.asdict(layout).items()}
+    """Return the tags that hold the layout of a trial that has ended by itself.
+
+    The versions of its worker's libraries replace those of the driver's.
+    """
+    fields = dataclasses.asdict(layout)
+    versions = {f"version.{name}": version for name, version in fields.pop("versions")}
+    return {f"layout.{name}": str(value) for name, value in fields.items()} | versions
 
 
 def read_layout(run_id: str, tags: Mapping[str, str]) -> Layout | None:

@@ -14,6 +14,7 @@ from pipeline.engine.inprocess import InProcess
 from pipeline.engine.machine import cpu_count, memory
 from pipeline.engine.protocol import Engine
 from pipeline.plan.plan import WIDEST
+from pipeline.provenance import versions
 from pipeline.signals import deferred
 from tasks.arrays.devices import DEVICE_BLOCKS, HOST_BLOCKS, available_memory, count_gpus, library_for
 from tasks.datasets.dataset import Dataset
@@ -96,7 +97,7 @@ def make_engine(config: Config, *, lone: bool, meanwhile: Callable[[], object] =
         from pipeline.engine.ray_cluster import through_client  # noqa: PLC0415
         from pipeline.engine.ray_engine import RayEngine  # noqa: PLC0415
 
-    options |= {"workers": worker_count(config), "attempts": config.limits.attempts}
+    options |= {"workers": worker_count(config), "attempts": config.limits.attempts, "versions": versions()}
     if through_client(config.cluster):
         return ClientEngine(config.cluster, **options)
     return RayEngine(config.cluster, **options, meanwhile=meanwhile)

@@ -1,4 +1,5 @@
 import json
+import platform
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from pipeline.engine.protocol import run
 from pipeline.engine.ray_cluster import join_or_start
 from pipeline.engine.ray_engine import RayEngine
 from pipeline.errors import EngineError
-from pipeline.reports import Notice
+from pipeline.reports import Finished, Notice
 
 ROOT = Path(__file__).parents[3]
 
@@ -36,6 +37,22 @@ def test_one_worker_two_and_this_process_give_the_same_numbers(computing, engine
             np.testing.assert_array_equal(values, computing.merged(there)[name][1])
         for index, result in results_here.items():
             np.testing.assert_array_equal(result.arrays["weights"], results[index].arrays["weights"])
+
+
+def test_a_node_with_another_version_of_a_library_is_told_of_once_and_the_layouts_of_its_trials_name_it(
+    computing, engine
+):
+    groups = computing.groups_of(computing.planned(4), workers=2)
+    assert len(groups) == 2
+
+    # given a driver with another NumPy than its workers
+    with engine(versions={"numpy": "0.1"}) as started:
+        reports = list(run(started, groups, computing.DATASET))
+
+    (told,) = [report.text for report in reports if isinstance(report, Notice)]
+    assert told.startswith(f"{platform.node()} has numpy {np.__version__}, not 0.1: ")
+    finished = [report for report in reports if isinstance(report, Finished)]
+    assert [one.layout.versions for one in finished] == 4 * [(("numpy", np.__version__),)]
 
 
 def test_a_cluster_out_of_reach_is_named(engine):

@@ -1,9 +1,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
-from pipeline.engine.worker import GroupStarted, compute
+from pipeline.engine.worker import GroupStarted, compute, other_versions
 from tasks.datasets import DATASETS
 from tasks.datasets.nothing import Nothing
 from tasks.events import Curve, Result
@@ -49,3 +50,8 @@ def test_points_that_a_task_reports_one_by_one_are_told_in_blocks_by_their_metri
     assert [step for block in blocks for step in block.steps] == list(range(1, 2001))
     assert [value for block in blocks for value in block.metrics["loss"]] == [1 / step for step in range(1, 2001)]
     assert [value for block in blocks for value in block.metrics.get("score", ())] == list(range(1001, 2001))
+
+
+def test_the_libraries_of_a_worker_that_are_of_other_versions_are_those_that_are_installed():
+    assert other_versions({"numpy": np.__version__, "not-installed-anywhere": "1"}) == ()
+    assert other_versions({"numpy": "0.1", "not-installed-anywhere": "1"}) == (("numpy", np.__version__),)

@@ -1,5 +1,7 @@
 """Files of a record can be read back, hold no address, and are refused when they were changed."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -63,3 +65,9 @@ def test_arrays_may_have_any_name():
 def test_arrays_of_objects_are_not_written():
     with pytest.raises(ValueError, match="allow_pickle=False"):
         artifacts.arrays_file({"weights": np.array([{}])})
+
+
+def test_a_trial_has_the_versions_of_its_worker_where_the_driver_has_others(layout):
+    tags = artifacts.layout_tags(dataclasses.replace(layout, versions=(("numpy", "2.3.5"),)))
+
+    assert tags == artifacts.layout_tags(layout) | {"version.numpy": "2.3.5"}
