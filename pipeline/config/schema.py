@@ -36,7 +36,7 @@ class Cluster:
 
     ``workers`` is the number of groups computed at once (None: as many as fit on this machine or, on a cluster that is
     joined, on its nodes as they come and go). A worker has ``cpus_per_worker`` CPUs, ``gpus_per_worker`` GPUs and
-    amounts of Ray's custom ``resources``, on nodes that Ray's label selector ``labels`` selects.
+    amounts of Ray's custom ``resources`` and ``memory`` (bytes), on nodes that its label selector ``labels`` selects.
     ``address`` is a Ray address (``auto``: of the cluster that runs on this machine; ``ray://HOST:PORT``: through
     Ray Client); None joins that cluster or starts a private one, ``local`` always starts a private one.
     """
@@ -56,6 +56,8 @@ class Cluster:
         for kind, amount in (self.resources or {}).items():
             own = kind not in {"CPU", "GPU"}
             require(own, f"cluster.resources.{kind}", f"must be given as cluster.{kind.lower()}s_per_worker", amount)
+            rule = "must be left out: Ray gives none to a worker"
+            require(kind != "object_store_memory", f"cluster.resources.{kind}", rule, amount)
             require(amount > 0, f"cluster.resources.{kind}", "must be > 0", amount)
         amounts |= {"cluster.cpus_per_worker": self.cpus_per_worker, "cluster.gpus_per_worker": self.gpus_per_worker}
         for name, amount in amounts.items():

@@ -65,7 +65,9 @@ def require_room(nodes: Sequence[Node], cluster: Cluster) -> None:
     keys = {"CPU": "cluster.cpus_per_worker", "GPU": "cluster.gpus_per_worker"}
     has = "; ".join(f"{count} x {text}" for text, count in Counter(map(str, nodes)).items())
     for kind, need in needs(cluster).items():
-        if all(node.resources.get(kind, 0) < need for node in nodes):
+        most = max((node.resources.get(kind, 0) for node in nodes), default=0)
+        if most < need:
+            has = f"at most {most:g}" if kind == "memory" else has
             raise EngineError(
                 f"{keys.get(kind, f'cluster.resources.{kind}')} must be at most what a node of the cluster has, "
                 f"got {need:g}: its nodes have {has}"

@@ -30,10 +30,13 @@ class Workers:
 
     def __init__(self, cluster: Cluster, device: str, versions: Mapping[str, str]) -> None:
         remote: Any = ray.remote  # its types do not know an actor's own methods
+        resources = dict(cluster.resources or {})
+        memory = resources.pop("memory", None)  # an option of its own for Ray
         self._worker = remote(Worker).options(
             num_cpus=cluster.cpus_per_worker,
             num_gpus=cluster.gpus_per_worker,
-            resources=cluster.resources,
+            memory=memory,
+            resources=resources,
             label_selector=cluster.labels,
         )
         self._arguments = (device, dict(versions))

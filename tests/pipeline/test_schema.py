@@ -84,6 +84,10 @@ def test_a_worker_can_ask_for_resources_and_labels():
         ({"cluster": {"resources": {"tpu": 0}}}, "cluster.resources.tpu must be > 0, got 0.0"),
         ({"cluster": {"resources": {"tpu": "x"}}}, "cluster.resources.tpu must be a number, got 'x'"),
         ({"cluster": {"resources": {"CPU": 2}}}, "cluster.resources.CPU must be given as cluster.cpus_per_worker"),
+        (
+            {"cluster": {"resources": {"object_store_memory": 2}}},
+            "cluster.resources.object_store_memory must be left out",
+        ),
         ({"cluster": {"labels": {"zone": "!!a"}}}, "cluster.labels.zone must be VALUE, !VALUE, in(A,B) or !in(A,B)"),
         ({"tracking": {"uri": " "}}, "tracking.uri must not be empty"),
         ({"sweep": {"dry_run": "maybe"}}, "sweep.dry_run must be true or false, got 'maybe'"),

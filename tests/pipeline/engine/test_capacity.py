@@ -50,5 +50,12 @@ def test_what_no_node_has_is_refused_with_what_they_have(asked, message):
     assert str(error.value).endswith(f"its nodes have {has}")
 
 
+def test_too_much_memory_is_refused_with_the_most_that_a_node_has():
+    with pytest.raises(
+        EngineError, match=r"memory must be at most what a .*, got 2e\+09: its nodes have at most 1e\+09$"
+    ):
+        require_room([Node(resources={"CPU": 1, "memory": 1e9}, labels={}), HEAD], Cluster(resources={"memory": 2e9}))
+
+
 def test_what_one_node_has_is_enough():
     require_room([HEAD, GPUS], Cluster(gpus_per_worker=2, labels={"zone": "y"}))

@@ -55,6 +55,16 @@ def test_a_node_with_another_version_of_a_library_is_told_of_once_and_the_layout
     assert [one.layout.versions for one in finished] == 4 * [(("numpy", np.__version__),)]
 
 
+def test_a_worker_may_ask_for_memory(computing, cluster):
+    where = Cluster(address=cluster, workers=1, resources={"memory": 1e6})
+
+    _, results, _ = computing.outcomes(
+        RayEngine(where, workers=1, device="cpu"), computing.groups_of(computing.planned(1))
+    )
+
+    assert set(results) == {0}
+
+
 def test_a_cluster_out_of_reach_is_named(engine):
     with pytest.raises(EngineError, match=r"cluster\.address must be a Ray cluster in reach, got '127"):
         engine("127.0.0.1:1").__enter__()
