@@ -67,6 +67,8 @@ def join_or_start(cluster: Cluster, *, cpus: int, meanwhile: Callable[[], object
         key = "cluster.address" if given == cluster.address else "RAY_ADDRESS"
         token = "" if given in {None, "auto"} else " (one that asks for a token: set RAY_AUTH_MODE=token)"
         raise EngineError(f"{key} must be a Ray cluster in reach, got {given!r}: {error}{token}") from error
+    except ray.exceptions.RuntimeEnvSetupError as error:
+        raise EngineError(f"the code must be sent to the cluster: {error}") from error
     try:
         require_room(nodes(), cluster)
     except BaseException:

@@ -11,6 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from ray.exceptions import RuntimeEnvSetupError
 
 from pipeline.config.schema import Cluster
 from pipeline.engine.ray_cluster import LOCAL, _address, _given, _recorded_address, _send_code, join_or_start
@@ -87,6 +88,23 @@ def test_the_code_is_sent_to_the_cluster_of_this_machine_which_may_have_others(n
 
     sent = [Path(module).name for module in given["runtime_env"]["py_modules"]]
     assert sent[:3] == ["conf", "pipeline", "tasks"]
+
+
+def test_code_that_cannot_be_sent_is_one_clear_error(note, monkeypatch):
+    large = "Failed to upload module /a to the Ray cluster: Package size (600.00MiB) exceeds the maximum size"
+
+    def init(address, **options):
+        raise RuntimeEnvSetupError(large)
+
+    monkeypatch.setattr("ray.init", init)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+        with pytest.raises(EngineError) as error:
+            join_or_start(Cluster(address=address), cpus=1)
+
+    assert str(error.value).startswith("the code must be sent to the cluster: ")
+    assert large in str(error.value)
 
 
 @pytest.mark.parametrize(
