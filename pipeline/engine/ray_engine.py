@@ -97,6 +97,7 @@ class RayEngine:
         self._last = True
         self._pool = Workers(cluster, device, versions)
         self._follows = False
+        self._notices: list[Report] = []  # those of the next batch
         self._versions, self._told = versions, set[str]()
         self._silence = math.inf  # the seconds until it is said that workers are waited for
         self._checked_at = 0.0
@@ -114,7 +115,10 @@ class RayEngine:
         """Start the workers; ``joined`` says whether the cluster was there before."""
         self._follows = joined and self._cluster.workers is None
         self._silence = WAIT_SILENTLY if joined else math.inf
-        self._size = self._room()
+        self._size, room = self._room(), capacity(nodes(), self._cluster)
+        if joined and room < self._size:
+            told = f"cluster.workers={self._size}, but the nodes of the cluster hold {room} now"
+            self._notices.append(Notice(text=f"{told}: the others start when nodes join"))
         self._pool.scale_to(self._size)  # they start while the record is opened
 
     def close(self) -> None:
@@ -160,7 +164,7 @@ class RayEngine:
             # A bounded wait, so that signals and timeouts are handled.
             _wait([*self._pool.starting, *self._running], 1, 0.5)
             self._silence -= 0.0 if self._running else time.monotonic() - began
-            batch: list[Report] = []
+            batch, self._notices = self._notices, []
             for worker in _ready(self._pool.starting):
                 batch += self._pool.add_ready(worker, others=bool(self._running))
                 self._checked_at = 0.0

@@ -55,6 +55,16 @@ def test_a_node_with_another_version_of_a_library_is_told_of_once_and_the_layout
     assert [one.layout.versions for one in finished] == 4 * [(("numpy", np.__version__),)]
 
 
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_workers_for_which_a_cluster_has_no_room_are_told_of_once(computing, engine, workers):
+    with engine(workers=workers) as started:
+        reports = list(run(started, computing.groups_of(computing.planned(2)), computing.DATASET))
+
+    told = [report.text for report in reports if isinstance(report, Notice)]
+    short = "cluster.workers=7, but the nodes of the cluster hold 2 now: the others start when nodes join"
+    assert told == ([short] if workers == 7 else [])
+
+
 def test_a_worker_may_ask_for_memory(computing, cluster):
     where = Cluster(address=cluster, workers=1, resources={"memory": 1e6})
 
