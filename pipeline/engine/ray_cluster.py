@@ -54,15 +54,18 @@ def join_or_start(cluster: Cluster, *, cpus: int, meanwhile: Callable[[], object
     given = _given(cluster)
     try:
         address = _address(given)
-        # The cluster that runs on this machine may have other machines, now or later.
-        options |= _use_local_code() if address == LOCAL else {"runtime_env": _send_code()}
+        here = address == LOCAL or (cluster.address is None and given in {None, "auto"})
+        code = _use_local_code() if here else {"runtime_env": _send_code()}
         if address == LOCAL:
-            start_private(cpus=cpus, meanwhile=meanwhile, **options)
+            start_private(cpus=cpus, meanwhile=meanwhile, **options, **code)
         else:
             join = _join_through_client if through_client(cluster) else ray.init
             # An exception inside Ray's start would leave its native threads running, and they would crash.
             with deferred("Ray has to answer first"):
-                join(address, **options)
+                join(address, **options, **code)
+                if here and _has_other_machines():  # to send the code takes seconds, which one machine need not wait
+                    ray.shutdown()
+                    join(address, **options, runtime_env=_send_code())
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         key = "cluster.address" if given == cluster.address else "RAY_ADDRESS"
         token = "" if given in {None, "auto"} else " (one that asks for a token: set RAY_AUTH_MODE=token)"
@@ -98,6 +101,12 @@ def nodes() -> list[Node]:
     """Return the live nodes of the cluster."""
     every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return [Node(resources=node["Resources"], labels=node["Labels"]) for node in every if node["Alive"]]
+
+
+def _has_other_machines() -> bool:
+    """Return whether the cluster that runs on this machine has others, which do not see this one's files."""
+    every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return any(node["Alive"] and node["NodeManagerHostname"] != socket.gethostname() for node in every)
 
 
 def _given(cluster: Cluster) -> str | None:

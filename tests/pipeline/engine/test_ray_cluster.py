@@ -71,60 +71,25 @@ def test_a_cluster_that_runs_on_this_machine_is_joined(note):
         assert _address(_given(Cluster(address="local"))) == LOCAL
 
 
-@pytest.mark.parametrize("address", [None, "auto"])
-def test_the_code_is_sent_to_the_cluster_of_this_machine_which_may_have_others(note, monkeypatch, address):
-    given = {}
-
-    def init(address, **options):
-        given.update(options)
-        raise ConnectionError
-
-    monkeypatch.setattr("ray.init", init)
+@pytest.mark.parametrize("others", [(), ("elsewhere",)])
+def test_the_code_is_sent_to_the_cluster_of_this_machine_if_it_has_others(note, monkeypatch, others):
+    # given the nodes of a cluster that was found on this machine, one of which has ended
+    hosts = {socket.gethostname(): True, "ended": False} | dict.fromkeys(others, True)
+    nodes = [
+        {"NodeManagerHostname": host, "Alive": alive, "Resources": {"CPU": 2.0}, "Labels": {}}
+        for host, alive in hosts.items()
+    ]
+    joined, left = [], []
+    monkeypatch.setattr("ray.init", lambda address, **options: joined.append(options))
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    monkeypatch.setattr("ray.shutdown", lambda: left.append(len(joined)))
     with socket.create_server(("127.0.0.1", 0)) as server:
         note.write_text(f"127.0.0.1:{server.getsockname()[1]}")
+        assert join_or_start(Cluster(), cpus=1)
 
-        with pytest.raises(EngineError):
-            join_or_start(Cluster(address=address), cpus=1)
-
-    sent = [Path(module).name for module in given["runtime_env"]["py_modules"]]
-    assert sent[:3] == ["conf", "pipeline", "tasks"]
-
-
-def test_code_that_cannot_be_sent_is_one_clear_error(note, monkeypatch):
-    large = "Failed to upload module /a to the Ray cluster: Package size (600.00MiB) exceeds the maximum size"
-
-    def init(address, **options):
-        raise RuntimeEnvSetupError(large)
-
-    monkeypatch.setattr("ray.init", init)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-
-        with pytest.raises(EngineError) as error:
-            join_or_start(Cluster(address=address), cpus=1)
-
-    assert str(error.value).startswith("the code must be sent to the cluster: ")
-    assert large in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("job", "folder", "sent"),
-    [
-        ({"working_dir": "gcs://job.zip"}, ".", ["conf", "pipeline", "tasks"]),
-        ({"working_dir": "gcs://job.zip"}, ROOT, []),
-        ({"working_dir": "gcs://job.zip", "py_modules": ["gcs://own.zip"]}, ".", []),
-        ({"py_modules": ["gcs://own.zip"]}, ".", []),
-    ],
-)
-def test_a_job_sends_the_code_that_is_not_in_its_working_directory(tmp_path, monkeypatch, job, folder, sent):
-    monkeypatch.setattr("pipeline.engine.ray_cluster.packages_with_rows", lambda: ())
-    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": job}))
-    monkeypatch.chdir(tmp_path / folder)
-
-    environment = _send_code()
-
-    assert [Path(module).name for module in (environment or {"py_modules": []})["py_modules"]] == sent
-    assert "working_dir" not in (environment or {})
+    sent = [[Path(module).name for module in (one.get("runtime_env") or {}).get("py_modules", [])] for one in joined]
+    assert [modules[:3] for modules in sent] == [[], *([["conf", "pipeline", "tasks"]] if others else [])]
+    assert left == ([1] if others else [])
 
 
 @pytest.mark.slow
