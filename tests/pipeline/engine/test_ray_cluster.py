@@ -92,6 +92,43 @@ def test_the_code_is_sent_to_the_cluster_of_this_machine_if_it_has_others(note, 
     assert left == ([1] if others else [])
 
 
+def test_code_that_cannot_be_sent_is_one_clear_error(note, monkeypatch):
+    large = "Failed to upload module /a to the Ray cluster: Package size (600.00MiB) exceeds the maximum size"
+
+    def init(address, **options):
+        raise RuntimeEnvSetupError(large)
+
+    monkeypatch.setattr("ray.init", init)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+        with pytest.raises(EngineError) as error:
+            join_or_start(Cluster(address=address), cpus=1)
+
+    assert str(error.value).startswith("the code must be sent to the cluster: ")
+    assert large in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("job", "folder", "sent"),
+    [
+        ({"working_dir": "gcs://job.zip"}, ".", ["conf", "pipeline", "tasks"]),
+        ({"working_dir": "gcs://job.zip"}, ROOT, []),
+        ({"working_dir": "gcs://job.zip", "py_modules": ["gcs://own.zip"]}, ".", []),
+        ({"py_modules": ["gcs://own.zip"]}, ".", []),
+    ],
+)
+def test_a_job_sends_the_code_that_is_not_in_its_working_directory(tmp_path, monkeypatch, job, folder, sent):
+    monkeypatch.setattr("pipeline.engine.ray_cluster.packages_with_rows", lambda: ())
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": job}))
+    monkeypatch.chdir(tmp_path / folder)
+
+    environment = _send_code()
+
+    assert [Path(module).name for module in (environment or {"py_modules": []})["py_modules"]] == sent
+    assert "working_dir" not in (environment or {})
+
+
 @pytest.mark.slow
 def test_a_cluster_of_machines_that_asks_for_the_users_token_is_joined(tmp_path, monkeypatch):
     # given a user with a token, and a cluster that the user has started as README says (its sockets need a short path)
