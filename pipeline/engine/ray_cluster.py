@@ -25,6 +25,7 @@ from pipeline import HOME
 from pipeline.config.packages import packages as packages_with_rows
 from pipeline.config.schema import Cluster
 from pipeline.engine.capacity import Node, require_room
+from pipeline.engine.ray_end import report_its_end
 from pipeline.engine.ray_private_cluster import LOCAL, start_private
 from pipeline.errors import EngineError
 from pipeline.signals import deferred
@@ -72,6 +73,8 @@ def join_or_start(cluster: Cluster, *, cpus: int, meanwhile: Callable[[], object
         raise EngineError(f"{key} must be a Ray cluster in reach, got {given!r}: {error}{token}") from error
     except ray.exceptions.RuntimeEnvSetupError as error:
         raise EngineError(f"the code must be sent to the cluster: {error}") from error
+    if not through_client(cluster):
+        report_its_end()
     try:
         require_room(nodes(), cluster)
     except BaseException:

@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,8 +22,6 @@ from pipeline.signals import deferred
 
 LOCAL = "local"
 """The address of a private cluster."""
-
-_ENDED = b"Ray's own process has ended, which ends this one: go on with the same command and sweep.resume=true\n"
 
 _log = logging.getLogger(__name__)
 
@@ -51,23 +48,6 @@ def start_private(*, cpus: int, meanwhile: Callable[[], object], **options: Any)
             ray.init(LOCAL, num_cpus=cpus, include_dashboard=False, **options)
     except Exception as error:  # Ray also raises plain Exception
         raise EngineError(_obstacle(error)) from error
-    threading.Thread(target=_report_its_end, daemon=True).start()
-
-
-def _report_its_end() -> None:
-    """Wait for the end of Ray's process on this node, and say what to do if it was not asked to end.
-
-    Ray's native code then ends this process too, without a message.
-    """
-    try:
-        node = importlib.import_module("ray._private.worker")._global_node  # noqa: SLF001
-        process = node.all_processes["raylet"][0].process
-    except (ImportError, AttributeError, LookupError):
-        return  # this version of Ray has other names: its end is not reported
-    process.wait()
-    if ray.is_initialized():
-        with contextlib.suppress(OSError):  # a terminal that has been closed
-            os.write(2, _ENDED)
 
 
 def _obstacle(error: Exception) -> str:
