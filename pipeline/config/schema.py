@@ -63,6 +63,8 @@ class Cluster:
         for name, amount in amounts.items():
             require(amount < 1 or amount % 1 == 0, name, "must be a whole number above 1", amount)
         for key, selector in (self.labels or {}).items():
+            named = all(re.fullmatch(_NAME, part) for part in key.rsplit("/", 1))
+            require(named, "cluster.labels", "must have keys NAME or PREFIX/NAME of letters, digits, _.- inside", key)
             valid = _LABEL.fullmatch(selector) is not None
             require(valid, f"cluster.labels.{key}", "must be VALUE, !VALUE, in(A,B) or !in(A,B)", selector)
 

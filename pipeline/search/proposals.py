@@ -173,7 +173,7 @@ class Proposals:
         how = f"{self.search.sampler}, {counted(self.total, 'proposal')} to {what}"
         if self.before_learning == self.total:
             return f"{how}, all of them at once"
-        return f"{how}: {self.before_learning} at first, others as trials end, {self.budget.max_open} open at most"
+        return f"{how}: {self.before_learning} at first, then others as trials end, {self.budget.max_open} open at most"
 
     def news(self) -> Searched | None:
         """Return the proposals and ends since the last call, after the last end with the importances of the keys."""

@@ -89,6 +89,7 @@ def test_a_worker_can_ask_for_resources_and_labels():
             "cluster.resources.object_store_memory must be left out",
         ),
         ({"cluster": {"labels": {"zone": "!!a"}}}, "cluster.labels.zone must be VALUE, !VALUE, in(A,B) or !in(A,B)"),
+        ({"cluster": {"labels": {"a_/b": "c"}}}, "cluster.labels must have keys NAME or PREFIX/NAME of letters"),
         ({"tracking": {"uri": " "}}, "tracking.uri must not be empty"),
         ({"sweep": {"dry_run": "maybe"}}, "sweep.dry_run must be true or false, got 'maybe'"),
     ],

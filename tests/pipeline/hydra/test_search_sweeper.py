@@ -373,7 +373,7 @@ def test_a_dry_run_shows_what_a_search_will_do(tmp_path):
     )
 
     assert ends[0][0] == 0, ends[0][1]
-    assert "TPESampler, 40 proposals to maximize val/accuracy: 10 at first, others as trials end" in ends[0][2]
+    assert "TPESampler, 40 proposals to maximize val/accuracy: 10 at first, then others as trials end" in ends[0][2]
     assert "10 trials, 0 folded" in ends[0][2]
     assert re.search(r"; about \d+ s for all 40 trials\n", ends[0][2])
     assert "mlflow" not in imported
