@@ -22,7 +22,7 @@ from pipeline.config.settings import counted, text_of, used_values
 from pipeline.errors import Interrupted
 from pipeline.plan.plan import Group, Plan
 from pipeline.reports import Retried
-from pipeline.results.cells import setting_table, value_of
+from pipeline.results.cells import is_apart, setting_table, value_of
 from pipeline.results.comparisons import findings
 from pipeline.results.numbers import number
 from pipeline.results.repeats import FRONT, on_front_of
@@ -204,7 +204,7 @@ def show_table(console: Console, tally: Tally) -> None:
     ranking, settings = tally.ranking(), tally.settings()
     measured = {name for standing in ranking for name in standing.metrics}
     names = tally.criterion.columns(standing.metrics for standing in ranking)
-    compared = {one.setting for one in ranking if not (names and one.metrics and one.metrics.keys().isdisjoint(names))}
+    compared = {one.setting for one in ranking if not is_apart(one.metrics, names)}
     others = [one for one in ranking if one.setting not in compared]
     ranking = [one for one in ranking if one.setting in compared]
     repeated, shown = tally.repeated and bool(names), ranking[:MAX_ROWS]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from pipeline.config.settings import counted
-from pipeline.results.cells import gap_text, gap_unit, interval, outcomes, value_of, with_deviation
+from pipeline.results.cells import gap_text, gap_unit, interval, is_apart, outcomes, value_of, with_deviation
 from pipeline.results.comparisons import against_best, between, compare, findings, single_draw
 from pipeline.results.repeats import FRONT, Setting, are_repeated, on_front_of
 from pipeline.results.standing import Repeat
@@ -178,10 +178,12 @@ def _paragraphs(sentences: Iterable[str]) -> str:
 def _trials(sweep: RecordedSweep) -> str:
     """Return the table of trials, and one of those of another task, which have values in none of its columns."""
     names = sweep.criterion.columns(run.metrics for run in sweep.runs)
-    others = [run for run in sweep.runs if names and run.metrics and run.metrics.keys().isdisjoint(names)]
+    runs: dict[bool, list[Repeat]] = {False: [], True: []}
+    for run in sweep.runs:
+        runs[is_apart(run.metrics, names)].append(run)
     first = sweep.best is not None and not are_repeated(sweep.settings)  # with repeats, no trial is the winner
-    table = _runs([run for run in sweep.runs if run not in others], sweep, first=first)
-    return table + (_runs(others, sweep, first=False) if others else "")
+    table = _runs(runs[False], sweep, first=first)
+    return table + (_runs(runs[True], sweep, first=False) if runs[True] else "")
 
 
 def _runs(runs: Sequence[Repeat], sweep: RecordedSweep, *, first: bool) -> str:

@@ -37,6 +37,11 @@ def setting_table(settings: Sequence[Setting], *, most: int, ended: bool = True)
     return ["setting", "repeats", *heads, *([FRONT] if front else [])], rows
 
 
+def is_apart(metrics: Mapping[str, float], columns: Sequence[str]) -> bool:
+    """Return whether metrics are of another task than those in a table's columns: they have values in none of them."""
+    return bool(columns and metrics) and metrics.keys().isdisjoint(columns)
+
+
 def value_of(metrics: Mapping[str, float], name: str) -> str:
     """Return a metric in four digits, a count in all of its own; an empty text if it was not measured.
 

@@ -70,11 +70,12 @@ class Curves:
         """
         curves = self.series()
         loss = curves.get("train/loss")
+        of_loss = _kept(loss, most, np.argmin) if loss and len(loss.steps) > most else None
         for metric, one in curves.items():
             if len(one.steps) <= most:
                 continue
-            follows = loss is not None and len(loss.steps) > most and np.isin(one.steps, loss.steps).all()
-            kept = _kept(loss, most, np.argmin) if loss and follows else _kept(one, most, np.argmin, np.argmax)
+            follows = loss is not None and np.isin(one.steps, loss.steps).all()
+            kept = of_loss if of_loss is not None and follows else _kept(one, most, np.argmin, np.argmax)
             same = np.isin(one.steps, kept)
             self._blocks[metric] = [Series(steps=one.steps[same], values=one.values[same])]
 
